@@ -1,0 +1,67 @@
+/* The plan: a policy compiled to plain data.  The host builds one block of
+ * bytes, the zygote reads it once, every cell obeys it.  Both sides are the
+ * same build of this library, so the layout needs no versions. */
+#ifndef CSB_PLAN_H
+#define CSB_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CSB_PLAN_MAGIC 0x50425343u /* "CSBP" */
+
+/* Mechanisms.  A policy always asks for all; tests take one away at a time. */
+enum csb_mechanism {
+    CSB_MECH_VIEW = 1 << 0,     /* private root, read-only */
+    CSB_MECH_NETNS = 1 << 1,    /* empty network namespace */
+    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init (always) */
+    CSB_MECH_USERNS = 1 << 3,   /* nested user namespace, no capability */
+    CSB_MECH_LIMITS = 1 << 4,   /* rlimits */
+    CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
+    CSB_MECH_SECCOMP = 1 << 6,  /* system call allow-list */
+    CSB_MECH_ALL = (1 << 7) - 1,
+};
+
+enum csb_view_kind {
+    CSB_VIEW_TREE = 1,  /* directory or file of the host, read-only */
+    CSB_VIEW_DEVICE,    /* device node of the host, writable */
+    CSB_VIEW_SYMLINK,   /* source is the link's text */
+    CSB_VIEW_MASK,      /* an empty directory over what is there */
+    CSB_VIEW_DIRECTORY, /* an empty directory */
+};
+
+struct csb_view_entry {
+    uint32_t kind;      /* enum csb_view_kind */
+    uint32_t source_at; /* offset in the plan of a NUL-terminated string */
+    uint32_t target_at; /* the same, absolute path inside the view */
+};
+
+struct csb_plan {
+    uint32_t magic;          /* CSB_PLAN_MAGIC */
+    uint32_t size;           /* bytes of the whole block */
+    uint32_t mechanisms;     /* enum csb_mechanism */
+    uint32_t fault_step;     /* tests: this step fails; 0: none */
+    int32_t fault_errno;     /* ... with this errno */
+    uint32_t threads;        /* threads of a cell beside the first */
+    uint32_t descriptors;    /* RLIMIT_NOFILE */
+    uint32_t cpu_seconds;    /* RLIMIT_CPU */
+    uint64_t memory;         /* bytes a cell may add to what it inherits */
+    uint64_t scratch;        /* bytes of /tmp */
+    uint64_t scratch_inodes; /* files of /tmp */
+    uint32_t view_at, view_count;     /* struct csb_view_entry[] */
+    uint32_t filter_at, filter_count; /* struct sock_filter[] */
+    uint32_t preload_at;              /* module names, comma-separated */
+};
+
+/* Checks that every offset and string lies inside the block.
+ * Returns 0 or -EINVAL. */
+int csb_plan_check(const struct csb_plan *plan, size_t size);
+
+/* The string at an offset of a checked plan. */
+const char *csb_plan_string(const struct csb_plan *plan, uint32_t at);
+
+const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
+
+/* 0, or -errno when the plan asks for this step to fail. */
+int csb_plan_fault(const struct csb_plan *plan, uint32_t step);
+
+#endif

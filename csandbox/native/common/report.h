@@ -1,0 +1,79 @@
+/* The report: one fixed-size record with which set-up says how far it came.
+ *
+ * A process that sets something up writes exactly one report, in one write()
+ * no longer than PIPE_BUF: CSB_STEP_READY, or the step that failed with its
+ * errno.  No text is made in the child; the host looks the words up. */
+#ifndef CSB_REPORT_H
+#define CSB_REPORT_H
+
+#include <stdint.h>
+
+#define CSB_REPORT_MAGIC 0x52425343u /* "CSBR" */
+
+/* Every step that can fail, in the order in which they happen. */
+#define CSB_STEPS(X)                                                          \
+    X(NONE, "none")                                                           \
+    X(READY, "ready")                                                         \
+    /* host: launch of the zygote */                                          \
+    X(HOST_PIDFD, "host-pidfd")                                               \
+    X(NAMESPACES, "namespaces")                                               \
+    X(UID_MAP, "uid-map")                                                     \
+    X(AMBIENT_CAPS, "ambient-capabilities")                                   \
+    X(ZYGOTE_FDS, "zygote-descriptors")                                       \
+    X(EXEC, "exec")                                                           \
+    /* zygote: the template */                                                \
+    X(BOOT, "boot")                                                           \
+    X(PLAN, "plan")                                                           \
+    X(VIEW_PRIVATE, "view-private")                                           \
+    X(VIEW_SOURCE, "view-source")                                             \
+    X(BECOME_UID, "become-uid")                                               \
+    X(VIEW_ROOT, "view-root")                                                 \
+    X(VIEW_TARGET, "view-target")                                             \
+    X(VIEW_MOUNT, "view-mount")                                               \
+    X(VIEW_READONLY, "view-readonly")                                         \
+    X(VIEW_PIVOT, "view-pivot")                                               \
+    X(HOSTNAME, "hostname")                                                   \
+    X(LANDLOCK_PATHS, "landlock-paths")                                       \
+    X(ZYGOTE_UNDUMPABLE, "zygote-undumpable")                                 \
+    X(PRELOAD, "preload")                                                     \
+    /* zygote: arming a cell */                                               \
+    X(INIT, "init")                                                           \
+    X(PID_NAMESPACE, "pid-namespace")                                         \
+    X(FORK, "fork")                                                           \
+    /* cell, in the order of csb_cell_lock() */                               \
+    X(CELL_PID, "cell-pid")                                                   \
+    X(CELL_MOUNTS, "cell-mounts")                                             \
+    X(CELL_SCRATCH, "cell-scratch")                                           \
+    X(CELL_FDS, "cell-descriptors")                                           \
+    X(CELL_LIMITS, "cell-limits")                                             \
+    X(CELL_USERNS, "cell-user-namespace")                                     \
+    X(CELL_CAPS, "cell-capabilities")                                         \
+    X(NO_NEW_PRIVS, "no-new-privileges")                                      \
+    X(LANDLOCK, "landlock")                                                   \
+    X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
+    X(SECCOMP, "seccomp")                                                     \
+    X(CANARY, "canary")
+
+enum csb_step {
+#define X(name, text) CSB_STEP_##name,
+    CSB_STEPS(X)
+#undef X
+        CSB_STEP_COUNT
+};
+
+struct csb_report {
+    uint32_t magic;  /* CSB_REPORT_MAGIC */
+    uint32_t step;   /* enum csb_step */
+    int32_t err;     /* errno, 0 with CSB_STEP_READY */
+    uint32_t detail; /* READY: mechanisms in force; else see the step */
+    char text[240];  /* a path or message from trusted code, or "" */
+};
+
+/* The step's name, or "unknown" for a number outside the table. */
+const char *csb_step_name(uint32_t step);
+
+/* Fills *ret_report; text may be NULL and is cut to fit. */
+void csb_report_fill(uint32_t step, int err, uint32_t detail,
+                     const char *text, struct csb_report *ret_report);
+
+#endif

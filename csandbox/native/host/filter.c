@@ -1,0 +1,262 @@
+#define _GNU_SOURCE
+#include "filter.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+#include "syscalls.h"
+
+/* libseccomp gives a call whose arguments match no rule the action of an
+ * unknown call, and it cannot express "else EPERM".  So it decides only what
+ * is allowed; where its program would return UNKNOWN, it jumps to a tail that
+ * picks the errno by number.  The tail can only refuse. */
+#define UNKNOWN SCMP_ACT_ERRNO(ENOSYS)
+
+struct program {
+    struct sock_filter *code; /* room for BPF_MAXINSNS */
+    unsigned length;
+};
+
+static void
+release_context(scmp_filter_ctx *context)
+{
+    if (*context != NULL) {
+        seccomp_release(*context);
+    }
+}
+
+static void
+free_program(struct program *program)
+{
+    free(program->code);
+}
+
+static uint32_t
+action_of(enum csb_fate fate, int err)
+{
+    switch (fate) {
+    case CSB_ALLOW:
+        return SCMP_ACT_ALLOW;
+    case CSB_ERRNO:
+        return SCMP_ACT_ERRNO(err);
+    default:
+        return SCMP_ACT_KILL_PROCESS;
+    }
+}
+
+/* *ret_number is negative if this machine has no such call: an open, a fork
+ * on aarch64.  A call to be allowed that libseccomp has never heard of is a
+ * mistake in the table, -ENOENT; one to be denied needs no rule. */
+static int
+resolve(const struct csb_syscall_group *group,
+        const struct csb_syscall_rule *rule, int *ret_number)
+{
+    int number = seccomp_syscall_resolve_name(rule->name);
+    bool allows = rule->fate == CSB_ALLOW || rule->fate == CSB_NARROW;
+    if (number == __NR_SCMP_ERROR && allows && !group->may_be_missing) {
+        return -ENOENT;
+    }
+    *ret_number = number;
+    return 0;
+}
+
+static int
+add_check(scmp_filter_ctx context, int number,
+          const struct csb_arg_check *check)
+{
+    struct scmp_arg_cmp tests[CSB_TESTS_MAX];
+    unsigned count = 0;
+    while (count < CSB_TESTS_MAX && check->all[count].mask != 0) {
+        const struct csb_arg_test *test = &check->all[count];
+        tests[count++] = (struct scmp_arg_cmp){
+            .arg = test->arg,
+            .op = SCMP_CMP_MASKED_EQ,
+            .datum_a = test->mask,
+            .datum_b = test->value,
+        };
+    }
+    return seccomp_rule_add_exact_array(
+        context, action_of(check->fate, check->err), number, count, tests);
+}
+
+static int
+add_rule(scmp_filter_ctx context, int number,
+         const struct csb_syscall_rule *rule)
+{
+    if (rule->fate != CSB_NARROW) {
+        uint32_t action = action_of(rule->fate, rule->err);
+        /* libseccomp refuses a rule that says what the default says. */
+        return action == UNKNOWN ? 0
+                                 : seccomp_rule_add_exact_array(
+                                       context, action, number, 0, NULL);
+    }
+    for (const struct csb_arg_check *check = rule->checks;
+         check->all[0].mask != 0; check++) {
+        int result = add_check(context, number, check);
+        if (result < 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+static int
+add_rules(scmp_filter_ctx context)
+{
+    for (const struct csb_syscall_group *group = csb_syscall_groups;
+         group->name != NULL; group++) {
+        for (const struct csb_syscall_rule *rule = group->rules;
+             rule->name != NULL; rule++) {
+            int number;
+            int result = resolve(group, rule, &number);
+            if (result == 0 && number >= 0) {
+                result = add_rule(context, number, rule);
+            }
+            if (result < 0) {
+                return result;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Reads back what libseccomp exports, which goes to a descriptor only. */
+static int
+export_program(scmp_filter_ctx context, struct program *program)
+{
+    __attribute__((cleanup(csb_close))) int fd =
+        memfd_create("csandbox-filter", MFD_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int result = seccomp_export_bpf(context, fd);
+    if (result < 0) {
+        return result;
+    }
+    size_t room = BPF_MAXINSNS * sizeof *program->code;
+    ssize_t got = pread(fd, program->code, room, 0);
+    if (got < 0) {
+        return -errno;
+    }
+    if (got == 0 || got % sizeof *program->code != 0) {
+        return -EIO;
+    }
+    program->length = (unsigned)(got / sizeof *program->code);
+    return 0;
+}
+
+static int
+emit(struct program *program, struct sock_filter instruction)
+{
+    /* One program that fills all the room may have been cut short. */
+    if (program->length >= BPF_MAXINSNS) {
+        return -E2BIG;
+    }
+    program->code[program->length++] = instruction;
+    return 0;
+}
+
+static void
+redirect_unknown(struct program *program)
+{
+    for (unsigned at = 0; at < program->length; at++) {
+        struct sock_filter *code = &program->code[at];
+        if (code->code == (BPF_RET | BPF_K) && code->k == UNKNOWN) {
+            /* Jumps count from the next instruction. */
+            *code = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA,
+                                                 program->length - at - 1);
+        }
+    }
+}
+
+static int
+emit_answer(struct program *program, int number, int err)
+{
+    int result = emit(program,
+                      (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                                   (unsigned)number, 0, 1));
+    if (result < 0) {
+        return result;
+    }
+    return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+                                                      SCMP_ACT_ERRNO(err)));
+}
+
+static int
+emit_tail(struct program *program)
+{
+    int result = emit(program, (struct sock_filter)BPF_STMT(
+                                   BPF_LD | BPF_W | BPF_ABS,
+                                   offsetof(struct seccomp_data, nr)));
+    for (const struct csb_syscall_group *group = csb_syscall_groups;
+         group->name != NULL; group++) {
+        for (const struct csb_syscall_rule *rule = group->rules;
+             rule->name != NULL && result == 0; rule++) {
+            int number = seccomp_syscall_resolve_name(rule->name);
+            if (rule->fate == CSB_NARROW && number >= 0) {
+                result = emit_answer(program, number, rule->err);
+            }
+        }
+    }
+    if (result < 0) {
+        return result;
+    }
+    return emit(program,
+                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UNKNOWN));
+}
+
+static int
+fill_context(scmp_filter_ctx context)
+{
+    /* x32 and int 0x80 number the calls otherwise: they die. */
+    int result = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH,
+                                  SCMP_ACT_KILL_PROCESS);
+    if (result == 0) {
+        /* 2: a binary tree, not a list. */
+        result = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    }
+    if (result == 0) {
+        result = add_rules(context);
+    }
+    return result;
+}
+
+int
+csb_filter_compile(unsigned options, struct sock_filter **ret_program,
+                   unsigned short *ret_length)
+{
+    if (options != 0) {
+        return -EINVAL;
+    }
+    __attribute__((cleanup(release_context))) scmp_filter_ctx context =
+        seccomp_init(UNKNOWN);
+    __attribute__((cleanup(free_program))) struct program program = {
+        .code = calloc(BPF_MAXINSNS, sizeof *program.code),
+    };
+    if (context == NULL || program.code == NULL) {
+        return -ENOMEM;
+    }
+    int result = fill_context(context);
+    if (result == 0) {
+        result = export_program(context, &program);
+    }
+    if (result < 0) {
+        return result;
+    }
+    redirect_unknown(&program);
+    result = emit_tail(&program);
+    if (result < 0) {
+        return result;
+    }
+    *ret_program = program.code;
+    program.code = NULL;
+    *ret_length = (unsigned short)program.length;
+    return 0;
+}

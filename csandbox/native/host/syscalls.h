@@ -1,0 +1,53 @@
+/* What the guest may ask of the kernel: one decided fate for every system
+ * call, as data.  filter.c compiles it; tests walk it.  A call that is not
+ * in the table answers ENOSYS, as on a kernel that does not have it. */
+#ifndef CSB_SYSCALLS_H
+#define CSB_SYSCALLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CSB_TESTS_MAX 3
+
+enum csb_fate {
+    CSB_ALLOW,
+    CSB_ERRNO,  /* answers err without being executed */
+    CSB_KILL,   /* SIGSYS for the whole process */
+    CSB_NARROW, /* by its arguments: the check that matches, else err */
+};
+
+/* Holds if (argument & mask) == value. */
+struct csb_arg_test {
+    unsigned arg;   /* 0 to 5 */
+    uint64_t mask;  /* 0: end of the tests */
+    uint64_t value; /* no bits outside mask */
+};
+
+/* Matches if all its tests hold, each on another argument.  The checks of
+ * one rule exclude each other, so their order means nothing. */
+struct csb_arg_check {
+    struct csb_arg_test all[CSB_TESTS_MAX]; /* no test: end of the checks */
+    enum csb_fate fate;                     /* CSB_ALLOW or CSB_ERRNO */
+    int err;                                /* with CSB_ERRNO; may be 0 */
+};
+
+struct csb_syscall_rule {
+    const char *name; /* NULL: end of the rules */
+    enum csb_fate fate;
+    int err; /* CSB_ERRNO, CSB_NARROW: positive errno; else 0 */
+    const struct csb_arg_check *checks; /* CSB_NARROW, else NULL */
+};
+
+struct csb_syscall_group {
+    const char *name; /* NULL: end of the groups */
+    const char *help; /* one line */
+    const struct csb_syscall_rule *rules;
+    bool may_be_missing; /* an old libseccomp need not know the names */
+};
+
+extern const struct csb_syscall_group csb_syscall_groups[];
+
+/* "allow", "errno", "kill", "narrow"; indexed by enum csb_fate. */
+extern const char *const csb_fate_names[];
+
+#endif
