@@ -2,15 +2,16 @@
  *
  * host -> zygote   control socket (SEQPACKET): one csb_request per run, with
  *                  the run's descriptors (enum csb_run_fd) attached
- * zygote -> host   status socket of the run (SEQPACKET): csb_status records;
- *                  its end is closed by the host to give the run up
+ * zygote -> host   control socket: one csb_report when the template is ready
+ *                  or could not be made; then, on the status socket of each
+ *                  run (SEQPACKET), csb_status records; the host closes its
+ *                  end to give the run up
  * cell -> host     result pipe: one csb_report, then one csb_frame + payload
  * host -> cell     job pipe: one csb_frame + payload, after READY only */
 #ifndef CSB_FRAMES_H
 #define CSB_FRAMES_H
 
 #include <stdint.h>
-#include <sys/resource.h>
 
 #include "report.h"
 
@@ -27,13 +28,33 @@ enum csb_run_fd {
     CSB_FD_COUNT,
 };
 
-/* Descriptors in the zygote after exec, and in a cell. */
+/* Descriptors in the zygote after exec: 0 and 1 are /dev/null, 2 is a pipe to
+ * the host until READY, then /dev/null. */
 #define CSB_ZYGOTE_CONTROL 3
 #define CSB_ZYGOTE_HOST 4 /* pidfd of the host */
+#define CSB_ZYGOTE_PLAN 5
+#define CSB_ZYGOTE_FDS 6 /* how many there are */
+
+/* Descriptors in a cell, beside 0 to 2. */
+#define CSB_CELL_RESULT 3
+#define CSB_CELL_JOB 4
+#define CSB_CELL_FDS 5
+
+/* What one run may use; no zero means "unlimited". */
+struct csb_limits {
+    uint64_t memory;         /* bytes a cell may add to what it inherits */
+    uint64_t scratch;        /* bytes of /tmp */
+    uint64_t scratch_inodes; /* files of /tmp */
+    uint32_t threads;        /* threads beside the first */
+    uint32_t descriptors;    /* RLIMIT_NOFILE */
+    uint32_t cpu_seconds;    /* RLIMIT_CPU */
+    uint32_t reserved;
+};
 
 struct csb_request {
-    uint32_t magic;
+    uint32_t magic; /* CSB_REQUEST_MAGIC */
     uint32_t reserved;
+    struct csb_limits limits;
 };
 
 enum csb_status_kind {

@@ -49,9 +49,34 @@
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
+
+/* Landlock: rights by ABI, which the headers of older kernels lack. */
+#define CSB_LANDLOCK_ABI_KNOWN 7
+#define CSB_LANDLOCK_FS_EXECUTE (1ull << 0)
+#define CSB_LANDLOCK_FS_WRITE_FILE (1ull << 1)
+#define CSB_LANDLOCK_FS_READ_FILE (1ull << 2)
+#define CSB_LANDLOCK_FS_READ_DIR (1ull << 3)
+#define CSB_LANDLOCK_FS_MAKE_CHAR (1ull << 6)
+#define CSB_LANDLOCK_FS_MAKE_SOCK (1ull << 9)
+#define CSB_LANDLOCK_FS_MAKE_BLOCK (1ull << 11)
+#define CSB_LANDLOCK_FS_ABI1 ((1ull << 13) - 1)
+#define CSB_LANDLOCK_FS_REFER (1ull << 13)     /* ABI 2 */
+#define CSB_LANDLOCK_FS_TRUNCATE (1ull << 14)  /* ABI 3 */
+#define CSB_LANDLOCK_FS_IOCTL_DEV (1ull << 15) /* ABI 5 */
+#define CSB_LANDLOCK_NET_ALL 3ull              /* ABI 4: bind, connect TCP */
+#define CSB_LANDLOCK_SCOPE_ALL 3ull /* ABI 6: abstract sockets, signals */
+
+struct csb_landlock_ruleset {
+    unsigned long long handled_fs;
+    unsigned long long handled_net;
+    unsigned long long scoped;
+};
 
 struct csb_mount_attr {
     unsigned long long attr_set;

@@ -1,5 +1,6 @@
 /* The plan: a policy compiled to plain data.  The host builds one block of
- * bytes, the zygote reads it once, every cell obeys it.  Both sides are the
+ * bytes, the zygote maps it once, every cell obeys it.  What may differ from
+ * run to run (struct csb_limits) travels with the request instead.  Both sides are the
  * same build of this library, so the layout needs no versions. */
 #ifndef CSB_PLAN_H
 #define CSB_PLAN_H
@@ -13,7 +14,8 @@
 enum csb_mechanism {
     CSB_MECH_VIEW = 1 << 0,     /* private root, read-only */
     CSB_MECH_NETNS = 1 << 1,    /* empty network namespace */
-    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init (always) */
+    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init: always there,
+                                   the supervision stands on it */
     CSB_MECH_USERNS = 1 << 3,   /* nested user namespace, no capability */
     CSB_MECH_LIMITS = 1 << 4,   /* rlimits */
     CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
@@ -36,17 +38,12 @@ struct csb_view_entry {
 };
 
 struct csb_plan {
-    uint32_t magic;          /* CSB_PLAN_MAGIC */
-    uint32_t size;           /* bytes of the whole block */
-    uint32_t mechanisms;     /* enum csb_mechanism */
-    uint32_t fault_step;     /* tests: this step fails; 0: none */
-    int32_t fault_errno;     /* ... with this errno */
-    uint32_t threads;        /* threads of a cell beside the first */
-    uint32_t descriptors;    /* RLIMIT_NOFILE */
-    uint32_t cpu_seconds;    /* RLIMIT_CPU */
-    uint64_t memory;         /* bytes a cell may add to what it inherits */
-    uint64_t scratch;        /* bytes of /tmp */
-    uint64_t scratch_inodes; /* files of /tmp */
+    uint32_t magic;                   /* CSB_PLAN_MAGIC */
+    uint32_t size;                    /* bytes of the whole block */
+    uint32_t mechanisms;              /* enum csb_mechanism */
+    uint32_t fault_step;              /* tests: this step fails; 0: none */
+    int32_t fault_errno;              /* ... with this errno */
+    uint32_t uid; /* user and group the zygote becomes; 0: stays as it is */
     uint32_t view_at, view_count;     /* struct csb_view_entry[] */
     uint32_t filter_at, filter_count; /* struct sock_filter[] */
     uint32_t preload_at;              /* module names, comma-separated */

@@ -39,13 +39,7 @@ csb_raw(long nr, long a, long b, long c, long d, long e)
 #endif
 
 /* For functions that run on a stack of their own with foreign TLS. */
-#if defined(__clang__)
 #define CSB_FOREIGN_STACK                                                     \
     __attribute__((noinline, no_sanitize("address", "undefined")))
-#else
-#define CSB_FOREIGN_STACK                                                     \
-    __attribute__((noinline, no_sanitize_address, no_sanitize_undefined,      \
-                   optimize("no-stack-protector")))
-#endif
 
 #endif

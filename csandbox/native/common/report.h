@@ -15,7 +15,7 @@
     X(NONE, "none")                                                           \
     X(READY, "ready")                                                         \
     /* host: launch of the zygote */                                          \
-    X(HOST_PIDFD, "host-pidfd")                                               \
+    X(HOST_FDS, "host-descriptors")                                           \
     X(NAMESPACES, "namespaces")                                               \
     X(UID_MAP, "uid-map")                                                     \
     X(AMBIENT_CAPS, "ambient-capabilities")                                   \
@@ -25,16 +25,16 @@
     X(BOOT, "boot")                                                           \
     X(PLAN, "plan")                                                           \
     X(VIEW_PRIVATE, "view-private")                                           \
+    X(HOSTNAME, "hostname")                                                   \
     X(VIEW_SOURCE, "view-source")                                             \
+    X(VIEW_READONLY, "view-readonly")                                         \
     X(BECOME_UID, "become-uid")                                               \
     X(VIEW_ROOT, "view-root")                                                 \
     X(VIEW_TARGET, "view-target")                                             \
     X(VIEW_MOUNT, "view-mount")                                               \
-    X(VIEW_READONLY, "view-readonly")                                         \
     X(VIEW_PIVOT, "view-pivot")                                               \
-    X(HOSTNAME, "hostname")                                                   \
     X(LANDLOCK_PATHS, "landlock-paths")                                       \
-    X(ZYGOTE_UNDUMPABLE, "zygote-undumpable")                                 \
+    X(ZYGOTE_CAPS, "zygote-capabilities")                                     \
     X(PRELOAD, "preload")                                                     \
     /* zygote: arming a cell */                                               \
     X(INIT, "init")                                                           \
@@ -44,12 +44,13 @@
     X(CELL_PID, "cell-pid")                                                   \
     X(CELL_MOUNTS, "cell-mounts")                                             \
     X(CELL_SCRATCH, "cell-scratch")                                           \
-    X(CELL_FDS, "cell-descriptors")                                           \
-    X(CELL_LIMITS, "cell-limits")                                             \
+    X(CELL_SESSION, "cell-session")                                           \
     X(CELL_USERNS, "cell-user-namespace")                                     \
+    X(CELL_LIMITS, "cell-limits")                                             \
     X(CELL_CAPS, "cell-capabilities")                                         \
     X(NO_NEW_PRIVS, "no-new-privileges")                                      \
     X(LANDLOCK, "landlock")                                                   \
+    X(CELL_FDS, "cell-descriptors")                                           \
     X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
     X(SECCOMP, "seccomp")                                                     \
     X(CANARY, "canary")
@@ -65,7 +66,8 @@ struct csb_report {
     uint32_t magic;  /* CSB_REPORT_MAGIC */
     uint32_t step;   /* enum csb_step */
     int32_t err;     /* errno, 0 with CSB_STEP_READY */
-    uint32_t detail; /* READY: mechanisms in force; else see the step */
+    uint32_t detail; /* READY of a cell: mechanisms in force, and from bit 16
+                        the Landlock ABI; CANARY: which one sang */
     char text[240];  /* a path or message from trusted code, or "" */
 };
 

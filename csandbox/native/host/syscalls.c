@@ -347,13 +347,13 @@ static const struct csb_arg_check clone_thread[] = {
 };
 
 /* No priority inheritance: kernel code with a history, and unused here. */
-#define FUTEX_OP(op)                                                          \
+#define ALLOW_FUTEX(op)                                                          \
     ALLOW_IF(INT_BITS(1, ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op))
 static const struct csb_arg_check futex_operations[] = {
-    FUTEX_OP(FUTEX_WAIT),        FUTEX_OP(FUTEX_WAKE),
-    FUTEX_OP(FUTEX_REQUEUE),     FUTEX_OP(FUTEX_CMP_REQUEUE),
-    FUTEX_OP(FUTEX_WAKE_OP),     FUTEX_OP(FUTEX_WAIT_BITSET),
-    FUTEX_OP(FUTEX_WAKE_BITSET), END_CHECKS,
+    ALLOW_FUTEX(FUTEX_WAIT),        ALLOW_FUTEX(FUTEX_WAKE),
+    ALLOW_FUTEX(FUTEX_REQUEUE),     ALLOW_FUTEX(FUTEX_CMP_REQUEUE),
+    ALLOW_FUTEX(FUTEX_WAKE_OP),     ALLOW_FUTEX(FUTEX_WAIT_BITSET),
+    ALLOW_FUTEX(FUTEX_WAKE_BITSET), END_CHECKS,
 };
 
 static const struct csb_syscall_rule threads[] = {
@@ -507,7 +507,7 @@ static const struct csb_syscall_rule identity[] = {
     ALLOW("getegid"),
     ALLOW("getresuid"),
     ALLOW("getresgid"),
-    ALLOW("getgroups"),
+    DENY("getgroups", 0), /* 0, "there are none": those are the host's */
     ALLOW("capget"),
     DENY("capset", EPERM),
     DENY("setuid", EPERM),

@@ -1,0 +1,68 @@
+"""Runs untrusted Python in a child process that the Linux kernel confines.
+
+>>> import csandbox
+>>> csandbox.run("sum(range(10))")
+45
+"""
+
+from __future__ import annotations
+
+# Imported here, not when first needed: the submodule would take the name of
+# its function if its first import came later.
+from csandbox.doctor import doctor
+from csandbox.errors import (
+    Cancelled,
+    GuestCrash,
+    GuestError,
+    GuestExit,
+    LimitError,
+    MemoryLimitError,
+    OutputLimitError,
+    PolicyError,
+    ResultError,
+    SandboxError,
+    TimeLimitError,
+    UnavailableError,
+)
+from csandbox.policy import Policy
+from csandbox.result import Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox.sandbox import execute, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cancelled",
+    "GuestCrash",
+    "GuestError",
+    "GuestExit",
+    "LimitError",
+    "MemoryLimitError",
+    "OutputLimitError",
+    "Policy",
+    "PolicyError",
+    "Result",
+    "ResultError",
+    "SandboxError",
+    "TimeLimitError",
+    "UnavailableError",
+    "doctor",
+    "execute",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The extension and what ships callables are loaded by the first use.
+    if name not in ("execute", "run"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from csandbox.sandbox import execute, run
+
+    globals().update(execute=execute, run=run)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

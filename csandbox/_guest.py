@@ -1,0 +1,364 @@
+"""What runs inside: in the zygote `preload`, in each cell `main`.
+
+The only Python of ours on the guest's side.  Nothing here is trusted by the
+host: a guest may have changed all of it.  It is loaded by path, before the
+package's directory disappears from view, and must import nothing of it.
+"""
+
+import sys
+from builtins import BaseException as _BaseException
+from os import _exit, read, write
+
+JOB_FD, RESULT_FD = 4, 3
+FRAME_MAGIC = 0x46425343
+FRAME_JOB, FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED = 1, 2, 3, 4
+HEADER = 16  # magic, kind: 4 bytes each; length: 8; of this machine's order
+
+TEXT_LIMIT = 64 * 1024  # characters of a message
+TRACEBACK_LIMIT = 256 * 1024
+PROTOCOL = 5
+
+_OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
+_order = sys.byteorder
+
+
+def preload(names: str) -> None:
+    """Import what every cell shall find imported, then settle the heap."""
+    import gc
+    import io
+    import pickle
+    import site
+
+    site.ENABLE_USER_SITE = False
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    for name in names.split(","):
+        if name:
+            __import__(name)
+    # Their first use has side effects that cells would repeat.
+    pickle.Pickler(io.BytesIO(), PROTOCOL).dump(None)
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """Read the job, do it, send what came of it, and end the process."""
+    job = _read_job()
+    _reseed()
+    _set_environment(job["env"])
+    _set_streams()
+    sys.argv = list(job["argv"])
+    sys.orig_argv = [sys.executable, *sys.argv]
+    try:
+        value = _do(job)
+        kind, payload = _encode_value(value)
+    except SystemExit as error:
+        _leave(_exit_code(error))
+    except _BaseException as error:
+        kind, payload = FRAME_ERROR, _encode_error(error)
+    _finish()
+    _send(kind, payload)
+    _exit(0)
+
+
+# --- the job -----------------------------------------------------------------
+
+
+def _read_job():
+    import os
+    import pickle
+
+    header = _read_exactly(HEADER)
+    length = int.from_bytes(header[8:16], _order)
+    payload = _read_exactly(length)
+    os.close(JOB_FD)
+    return pickle.loads(payload)  # from the host, which is trusted here
+
+
+def _read_exactly(size):
+    parts = []
+    while size > 0:
+        part = read(JOB_FD, min(size, 1 << 20))
+        if not part:
+            _exit(1)  # the host is gone
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _reseed() -> None:
+    """Give this cell randomness of its own; `random` reseeds itself."""
+    from os import urandom
+
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(list(urandom(64)))
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(urandom(64), 64.0)
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        uuid._node = uuid._last_timestamp = None
+
+
+def _set_environment(variables) -> None:
+    from os import environ
+
+    environ.clear()
+    environ.update(variables)
+
+
+def _set_streams() -> None:
+    """Make the streams anew: the zygote's were of other files."""
+    import signal
+
+    sys.stdin = sys.__stdin__ = _stream("stdin", 0, "r", "surrogateescape")
+    sys.stdout = sys.__stdout__ = _stream("stdout", 1, "w", "backslashreplace")
+    sys.stderr = sys.__stderr__ = _stream("stderr", 2, "w", "backslashreplace")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stream(name, descriptor, mode, errors):
+    import io
+
+    raw = io.FileIO(descriptor, mode, closefd=False)
+    raw.name = f"<{name}>"
+    buffered = io.BufferedReader if mode == "r" else io.BufferedWriter
+    stream = io.TextIOWrapper(
+        buffered(raw), encoding="utf-8", errors=errors, line_buffering=True
+    )
+    stream.mode = mode
+    return stream
+
+
+def _do(job):
+    namespace = _fresh_main()
+    if job["kind"] == "call":
+        function, args, kwargs = _load(job["payload"])
+        return function(*args, **kwargs)
+    if job["payload"]:
+        namespace.update(_load(job["payload"]))
+    value = _run_source(job["source"], job["filename"], namespace)
+    outputs = job["outputs"]
+    if outputs is None:
+        return value
+    return {name: _output(namespace, name) for name in outputs}
+
+
+def _load(payload):
+    import pickle
+
+    return pickle.loads(payload)  # from the host, which is trusted here
+
+
+def _output(namespace, name):
+    try:
+        return namespace[name]
+    except KeyError:
+        raise NameError(f"the program left no variable {name!r}") from None
+
+
+def _fresh_main():
+    import builtins
+
+    module = type(sys)("__main__")
+    module.__builtins__ = builtins
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def _run_source(source, filename, namespace):
+    """Run all statements; return the value of a last expression, or None."""
+    import _ast
+
+    tree = compile(source, filename, "exec", _ast.PyCF_ONLY_AST)
+    _remember_source(source, filename)
+    last = None
+    if tree.body and isinstance(tree.body[-1], _ast.Expr):
+        last = _ast.Expression(tree.body.pop().value)
+    exec(compile(tree, filename, "exec"), namespace)
+    if last is None:
+        return None
+    return eval(compile(last, filename, "eval"), namespace)
+
+
+def _remember_source(source, filename) -> None:
+    """Let tracebacks show lines of a program that is in no file."""
+    import linecache
+
+    # With its newline, even the last, or carets are off by one.
+    lines = [f"{line}\n" for line in source.splitlines()]
+    linecache.cache[filename] = (len(source), None, lines, filename)
+
+
+# --- what came of it ---------------------------------------------------------
+
+
+class _Unsupported(Exception):
+    pass
+
+
+def _encode_value(value):
+    """Return the kind and payload of the frame for a value."""
+    try:
+        return FRAME_VALUE, _pickle(value)
+    except _Unsupported as error:
+        text = str(error)
+    except RecursionError:
+        text = "a value nested too deeply"
+    return FRAME_UNSUPPORTED, _dump({"type": text[:TEXT_LIMIT]})
+
+
+def _pickle(value):
+    import io
+    import pickle
+
+    plain = _plain_types()
+    factories = (list, dict, set, int, float, str, tuple)
+
+    class Pickler(pickle.Pickler):
+        # Called for all that pickle itself does not know by heart.
+        def reducer_override(self, obj):
+            kind = type(obj)
+            if kind is type and obj in factories:
+                return NotImplemented  # of a defaultdict
+            reduce = plain.get((kind.__module__, kind.__qualname__))
+            if reduce is None or reduce[0] is not kind:
+                raise _Unsupported(_type_name(kind, obj))
+            return NotImplemented if reduce[1] is None else reduce[1](obj)
+
+    buffer = io.BytesIO()
+    Pickler(buffer, PROTOCOL).dump(value)
+    return buffer.getbuffer()
+
+
+def _plain_types():
+    """Return {(module, name): (type, reduce or None)} of what may cross."""
+    plain = {}
+    for kind in (complex, range, slice, type(...)):
+        plain[kind.__module__, kind.__qualname__] = (kind, None)
+    for module_name, names in (
+        ("datetime", ("date", "time", "datetime", "timedelta", "timezone")),
+        ("decimal", ("Decimal",)),
+        ("fractions", ("Fraction",)),
+        ("collections", ("OrderedDict", "deque", "Counter", "defaultdict")),
+    ):
+        module = sys.modules.get(module_name)
+        for name in names if module is not None else ():
+            plain[module_name, name] = (getattr(module, name), None)
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        plain["uuid", "UUID"] = (
+            uuid.UUID,
+            lambda obj: (uuid.UUID, (obj.hex,)),
+        )
+    return plain
+
+
+def _type_name(kind, obj):
+    if kind is type or kind.__name__ in ("function", "module"):
+        return f"{kind.__name__} {getattr(obj, '__qualname__', '')}".strip()
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _dump(value):
+    import pickle
+
+    return pickle.dumps(value, PROTOCOL)
+
+
+def _encode_error(error):
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = str(error)
+    except _BaseException:
+        message = f"<{name} whose str() failed>"
+    try:
+        text = _format(error)
+    except _BaseException:
+        text = f"{name}: {message}\n"
+    return _dump(
+        {
+            "type": _cut(name, TEXT_LIMIT),
+            "message": _cut(message, TEXT_LIMIT),
+            "traceback": _cut(text, TRACEBACK_LIMIT),
+        }
+    )
+
+
+def _cut(text, limit):
+    text = str.__str__(text)
+    if len(text) > limit:
+        text = text[: limit // 2] + "\n...\n" + text[-limit // 2 :]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _format(error):
+    import traceback
+
+    error.__traceback__ = _without_ours(error.__traceback__)
+    return "".join(traceback.format_exception(error))
+
+
+def _without_ours(trace):
+    """Drop the frames of this file, which come first."""
+    while trace is not None and (
+        trace.tb_frame.f_code.co_filename == _OUR_FILE
+    ):
+        trace = trace.tb_next
+    return trace
+
+
+def _exit_code(error):
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _leave(code):
+    _finish()
+    _exit(code)
+
+
+def _finish() -> None:
+    """End as Python ends: threads, exit functions, streams."""
+    threading = sys.modules.get("threading")
+    try:
+        if threading is not None:
+            threading._shutdown()
+    except _BaseException:
+        sys.excepthook(*sys.exc_info())
+    try:
+        import atexit
+
+        atexit._run_exitfuncs()
+    except _BaseException:
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except _BaseException:
+            pass
+
+
+def _send(kind, payload) -> None:
+    size = len(payload)
+    header = (
+        FRAME_MAGIC.to_bytes(4, _order)
+        + kind.to_bytes(4, _order)
+        + size.to_bytes(8, _order)
+    )
+    if size < 65536:
+        header, payload = header + payload, b""
+    for data in (header, payload):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[write(RESULT_FD, rest) :]

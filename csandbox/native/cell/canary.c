@@ -1,0 +1,95 @@
+/* Canaries: forbidden things tried by the cell on itself before READY.  What
+ * is tested is the outcome, whichever mechanism brings it about. */
+#define _GNU_SOURCE
+#include "cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+
+static bool
+opens(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC, 0600);
+    bool opened = fd >= 0;
+    csb_close(&fd);
+    return opened;
+}
+
+static bool
+host_file_refused(void)
+{
+    return !opens("/etc/passwd", O_RDONLY) && !opens("/proc", O_RDONLY) &&
+           !opens("/sys", O_RDONLY);
+}
+
+static bool
+write_refused(void)
+{
+    return !opens("/canary", O_WRONLY | O_CREAT | O_EXCL);
+}
+
+static bool
+has_no_capability(void)
+{
+    struct __user_cap_header_struct header = {
+        .version = _LINUX_CAPABILITY_VERSION_3,
+    };
+    struct __user_cap_data_struct held[2];
+    if (syscall(SYS_capget, &header, held) < 0) {
+        return false;
+    }
+    return (held[0].effective | held[0].permitted | held[0].inheritable |
+            held[1].effective | held[1].permitted | held[1].inheritable) ==
+               0 &&
+           prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 0;
+}
+
+static bool
+filter_answers(void)
+{
+    /* With a bit that only a filter of 64 bits would look at. */
+    long family = (1L << 32) | AF_INET;
+    return syscall(SYS_socket, family, SOCK_STREAM, 0) == -1 &&
+           errno == EACCES && unshare(CLONE_NEWUSER) == -1 &&
+           errno == EPERM && kill(1, 0) == -1 && errno == EPERM &&
+           prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2;
+}
+
+static bool
+has_no_new_privs(void)
+{
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 &&
+           prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0;
+}
+
+unsigned
+csb_canary_try(const struct csb_cell *cell)
+{
+    static const struct {
+        uint32_t mechanisms; /* tried when the plan has any of them */
+        bool (*refused)(void);
+    } canaries[] = {
+        {CSB_MECH_VIEW, host_file_refused},
+        {CSB_MECH_VIEW, write_refused},
+        {CSB_MECH_USERNS, has_no_capability},
+        {CSB_MECH_SECCOMP, filter_answers},
+        {CSB_MECH_ALL, has_no_new_privs},
+    };
+    for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
+        if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
+            !canaries[i].refused()) {
+            return i + 1;
+        }
+    }
+    return 0;
+}

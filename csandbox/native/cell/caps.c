@@ -1,0 +1,47 @@
+/* Every capability set empty, and kept so. */
+#define _GNU_SOURCE
+#include "cell.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int
+empty_bounding_set(void)
+{
+    for (int cap = 0;; cap++) {
+        int held = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
+        if (held < 0) {
+            return cap > 0 && errno == EINVAL ? 0 : -errno; /* the last */
+        }
+        if (held > 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
+            return -errno;
+        }
+    }
+}
+
+int
+csb_caps_drop(const struct csb_cell *cell)
+{
+    struct __user_cap_header_struct header = {
+        .version = _LINUX_CAPABILITY_VERSION_3,
+    };
+    const struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+
+    (void)cell;
+    int result = empty_bounding_set();
+    if (result < 0) {
+        return result;
+    }
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECUREBITS,
+              SECURE_ALL_BITS | SECURE_ALL_LOCKS | SECBIT_NO_CAP_AMBIENT_RAISE |
+                  SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+              0, 0, 0) < 0) {
+        return -errno;
+    }
+    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}

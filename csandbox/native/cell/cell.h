@@ -1,0 +1,56 @@
+/* The cell: what happens between fork and the first guest byte.
+ *
+ * Everything here runs in the child of a single-threaded zygote, before any
+ * Python: no malloc, no stdio, no Python.h; functions return 0 or -errno. */
+#ifndef CSB_CELL_H
+#define CSB_CELL_H
+
+#include <stdint.h>
+
+#include "../common/frames.h"
+#include "../common/plan.h"
+
+#define CSB_LANDLOCK_PATHS_MAX 96
+
+/* O_PATH descriptors on what Landlock shall allow. */
+struct csb_landlock_paths {
+    int abi; /* of the kernel, clamped to what we know; 0: no Landlock */
+    unsigned count;
+    struct {
+        int fd;
+        int writable; /* a device: may be written to */
+    } path[CSB_LANDLOCK_PATHS_MAX];
+};
+
+struct csb_cell {
+    const struct csb_plan *plan;
+    const struct csb_limits *limits;
+    const struct csb_landlock_paths *paths;
+    int proc;               /* O_PATH on a /proc outside the view */
+    int fds[CSB_FD_STATUS]; /* by enum csb_run_fd */
+    uint64_t size;          /* bytes of address space inherited */
+    uint64_t data;          /* ... of private writable memory */
+};
+
+/* Locks the calling process down for good, in the one order that works, and
+ * reports READY or the failed step on the result pipe.  Returns only when
+ * everything that the plan asks for is in force; ends the process otherwise.
+ * Afterwards the descriptors are 0 to 2, CSB_CELL_RESULT, CSB_CELL_JOB. */
+void csb_cell_lock(const struct csb_cell *cell);
+
+/* The steps, each in the file of its name. */
+int csb_mounts_unshare(const struct csb_cell *cell);
+int csb_mounts_scratch(const struct csb_cell *cell);
+int csb_session_start(const struct csb_cell *cell);
+int csb_userns_enter(const struct csb_cell *cell);
+int csb_limits_apply(const struct csb_cell *cell);
+int csb_caps_drop(const struct csb_cell *cell);
+int csb_landlock_apply(const struct csb_cell *cell);
+int csb_fds_place(const struct csb_cell *cell);
+int csb_seccomp_load(const struct csb_cell *cell);
+
+/* Tries forbidden things.  0, or the number of the first that was not
+ * refused as it should be. */
+unsigned csb_canary_try(const struct csb_cell *cell);
+
+#endif

@@ -1,0 +1,111 @@
+/* The order in which a cell locks itself down. */
+#define _GNU_SOURCE
+#include "cell.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* The guest is process 2 of its namespace, and the filter counts on it. */
+#define GUEST_PID 2
+
+static int
+check_pid(const struct csb_cell *cell)
+{
+    (void)cell;
+    return getpid() == GUEST_PID ? 0 : -ESRCH;
+}
+
+static int
+set_no_new_privs(const struct csb_cell *cell)
+{
+    (void)cell;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+static int
+set_undumpable(const struct csb_cell *cell)
+{
+    (void)cell;
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+struct step {
+    enum csb_step name;
+    uint32_t mechanism; /* left out when the plan lacks it; 0: never */
+    int (*run)(const struct csb_cell *cell);
+};
+
+static const struct step steps[] = {
+    {CSB_STEP_CELL_PID, 0, check_pid},
+    /* Mounts first: Landlock forbids mounting, and the nested user namespace
+     * has no power over this mount namespace. */
+    {CSB_STEP_CELL_MOUNTS, 0, csb_mounts_unshare},
+    {CSB_STEP_CELL_SCRATCH, 0, csb_mounts_scratch},
+    {CSB_STEP_CELL_SESSION, 0, csb_session_start},
+    /* Before the limits: processes are counted per user namespace, so in
+     * the new one this run alone counts. */
+    {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},
+    {CSB_STEP_CELL_LIMITS, CSB_MECH_LIMITS, csb_limits_apply},
+    /* After the namespace, which gives all capabilities inside itself. */
+    {CSB_STEP_CELL_CAPS, CSB_MECH_USERNS, csb_caps_drop},
+    /* Landlock and seccomp ask for it of those without CAP_SYS_ADMIN. */
+    {CSB_STEP_NO_NEW_PRIVS, 0, set_no_new_privs},
+    {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
+    /* After Landlock and the id maps, which need descriptors on paths. */
+    {CSB_STEP_CELL_FDS, 0, csb_fds_place},
+    /* After the id maps: undumpable, we would not own our /proc files. */
+    {CSB_STEP_CELL_UNDUMPABLE, 0, set_undumpable},
+    /* Last: it denies what the steps above use. */
+    {CSB_STEP_SECCOMP, CSB_MECH_SECCOMP, csb_seccomp_load},
+};
+
+static void
+report(int fd, uint32_t step, int err, uint32_t detail)
+{
+    struct csb_report record;
+    csb_report_fill(step, err, detail, NULL, &record);
+    /* Shorter than PIPE_BUF into an empty pipe: whole or not at all. */
+    if (write(fd, &record, sizeof record) != sizeof record) {
+        _exit(1); /* the host is gone, or sees EOF */
+    }
+}
+
+static uint32_t
+in_force(const struct csb_cell *cell)
+{
+    return cell->plan->mechanisms | (uint32_t)cell->paths->abi << 16;
+}
+
+void
+csb_cell_lock(const struct csb_cell *cell)
+{
+    int result_fd = cell->fds[CSB_FD_RESULT];
+
+    for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const struct step *step = &steps[i];
+        if (step->mechanism != 0 &&
+            (cell->plan->mechanisms & step->mechanism) == 0) {
+            continue;
+        }
+        int result = csb_plan_fault(cell->plan, step->name);
+        if (result == 0) {
+            result = step->run(cell);
+        }
+        if (result < 0) {
+            report(result_fd, step->name, -result, 0);
+            _exit(1);
+        }
+        if (step->name == CSB_STEP_CELL_FDS) {
+            result_fd = CSB_CELL_RESULT;
+        }
+    }
+    unsigned canary = csb_canary_try(cell);
+    int err = -csb_plan_fault(cell->plan, CSB_STEP_CANARY);
+    if (canary != 0 || err != 0) {
+        report(result_fd, CSB_STEP_CANARY, err, canary);
+        _exit(1);
+    }
+    report(result_fd, CSB_STEP_READY, 0, in_force(cell));
+}

@@ -1,0 +1,120 @@
+/* A mount namespace of the cell's own, with its private /tmp. */
+#define _GNU_SOURCE
+#include "cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+#include "../common/place.h"
+
+#define SCRATCH "/tmp"
+#define COVERED_MAX 32
+
+int
+csb_mounts_unshare(const struct csb_cell *cell)
+{
+    (void)cell;
+    return unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0 ? -errno : 0;
+}
+
+/* Appends text and a decimal number; snprintf may take locks. */
+static char *
+append(char *at, const char *text, uint64_t number)
+{
+    char digits[20];
+    unsigned count = 0;
+
+    while (*text != '\0') {
+        *at++ = *text++;
+    }
+    do {
+        digits[count++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    while (count > 0) {
+        *at++ = digits[--count];
+    }
+    *at = '\0';
+    return at;
+}
+
+static int
+mount_scratch(const struct csb_limits *limits)
+{
+    char options[96];
+    char *at = append(options, "size=", limits->scratch);
+    at = append(at, ",nr_inodes=", limits->scratch_inodes);
+    (void)append(at, ",mode=", 700);
+
+    /* Not noexec: what is written there may be mapped as code, which the
+     * guest can do with any memory. */
+    if (mount("scratch", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) <
+        0) {
+        return -errno;
+    }
+    return chdir(SCRATCH) < 0 ? -errno : 0;
+}
+
+/* Trees of the view that the scratch space is going to cover, as when the
+ * environment lies in /tmp itself: kept aside, then placed in it again. */
+struct covered {
+    unsigned count;
+    const char *target[COVERED_MAX]; /* below SCRATCH, from its '/' on */
+    int tree[COVERED_MAX];
+};
+
+static int
+keep_covered(const struct csb_plan *plan, struct covered *covered)
+{
+    const struct csb_view_entry *view = csb_plan_view(plan);
+    if ((plan->mechanisms & CSB_MECH_VIEW) == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < plan->view_count; i++) {
+        const char *target = csb_plan_string(plan, view[i].target_at);
+        if (view[i].kind != CSB_VIEW_TREE ||
+            strncmp(target, SCRATCH "/", sizeof SCRATCH) != 0) {
+            continue;
+        }
+        if (covered->count == COVERED_MAX) {
+            return -E2BIG;
+        }
+        int result = csb_place_clone(target, &covered->tree[covered->count]);
+        if (result < 0) {
+            return result;
+        }
+        covered->target[covered->count++] = target + sizeof SCRATCH - 1;
+    }
+    return 0;
+}
+
+static int
+place_covered(struct covered *covered)
+{
+    int result = 0;
+    for (unsigned i = 0; i < covered->count && result == 0; i++) {
+        result = csb_place_parents(AT_FDCWD, covered->target[i]);
+        if (result == 0) {
+            result = csb_place_attach(AT_FDCWD, covered->tree[i],
+                                      covered->target[i]);
+        }
+        csb_close(&covered->tree[i]);
+    }
+    return result; /* on failure the process ends, and closes the rest */
+}
+
+int
+csb_mounts_scratch(const struct csb_cell *cell)
+{
+    struct covered covered = {.count = 0};
+    int result = keep_covered(cell->plan, &covered);
+    if (result == 0) {
+        result = mount_scratch(cell->limits);
+    }
+    return result < 0 ? result : place_covered(&covered);
+}

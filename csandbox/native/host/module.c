@@ -1,0 +1,122 @@
+/* The extension module csandbox._csandbox: its slots and its methods. */
+#include "module.h"
+
+#include "../zygote/serve.h"
+#include "decode.h"
+#include "decode_types.h"
+#include "launch.h"
+#include "plan_build.h"
+#include "run.h"
+#include "tables.h"
+#include "zygote.h"
+
+PyDoc_STRVAR(module_doc, "The C core of csandbox.  Not a public interface.");
+
+PyDoc_STRVAR(is_root_doc,
+             "is_root()\n--\n\n"
+             "Whether this process may give a zygote another user id.");
+
+struct csb_module_state *
+csb_module_state(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+static PyObject *
+is_root(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(csb_launch_is_root());
+}
+
+static PyMethodDef methods[] = {
+    {"build_plan", (PyCFunction)(void (*)(void))csb_plan_build_method,
+     METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
+    {"decode", (PyCFunction)(void (*)(void))csb_decode_method,
+     METH_VARARGS | METH_KEYWORDS, csb_decode_doc},
+    {"is_root", is_root, METH_NOARGS, is_root_doc},
+    {"serve", csb_serve_method, METH_O, csb_serve_doc},
+    {"syscalls", csb_tables_syscalls, METH_NOARGS, csb_tables_syscalls_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject *
+add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_CLEAR(type);
+    }
+    return (PyTypeObject *)type;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    struct csb_module_state *state = csb_module_state(module);
+
+    state->zygote_type = add_type(module, &csb_zygote_spec);
+    if (state->zygote_type == NULL) {
+        return -1;
+    }
+    state->run_type = add_type(module, &csb_run_spec);
+    if (state->run_type == NULL) {
+        return -1;
+    }
+    state->setup_error =
+        PyErr_NewException("csandbox._csandbox.SetupError", NULL, NULL);
+    if (state->setup_error == NULL ||
+        PyModule_AddObjectRef(module, "SetupError", state->setup_error) < 0) {
+        return -1;
+    }
+    return csb_tables_add(module);
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct csb_module_state *state = csb_module_state(module);
+    Py_VISIT(state->zygote_type);
+    Py_VISIT(state->run_type);
+    Py_VISIT(state->setup_error);
+    return csb_decode_types_traverse(state->decode_types, visit, arg);
+}
+
+static int
+module_clear(PyObject *module)
+{
+    struct csb_module_state *state = csb_module_state(module);
+    Py_CLEAR(state->zygote_type);
+    Py_CLEAR(state->run_type);
+    Py_CLEAR(state->setup_error);
+    csb_decode_types_clear(&state->decode_types);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "csandbox._csandbox",
+    .m_doc = module_doc,
+    .m_size = sizeof(struct csb_module_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__csandbox(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,185 @@
+#include "plan_build.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <stdlib.h>
+
+#include "../common/plan.h"
+#include "../common/report.h"
+#include "filter.h"
+
+const char csb_plan_build_doc[] = PyDoc_STR(
+    "build_plan(view, preload, uid, mechanisms, fault=None)\n--\n\n"
+    "Compile a plan to bytes.  view: a list of (kind, source, target) in the\n"
+    "order in which they are placed, kind one of 'tree', 'device',\n"
+    "'symlink', 'mask', 'directory'; preload: module names, joined by\n"
+    "commas; uid: what the zygote becomes, 0 to stay; mechanisms: the sum of\n"
+    "MECHANISMS; fault: (step, errno) makes that step fail, for tests.");
+
+/* The block as it grows; offsets in it stay valid. */
+struct block {
+    char *data;
+    size_t size;
+    size_t room;
+};
+
+/* Appends size bytes, aligned for any of our structs; -1 with MemoryError. */
+static int
+append(struct block *block, const void *data, size_t size, uint32_t *ret_at)
+{
+    size_t at = (block->size + 7) & ~(size_t)7;
+    if (at + size > block->room) {
+        size_t room = (at + size) * 2;
+        char *grown = PyMem_Realloc(block->data, room);
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        memset(grown + block->room, 0, room - block->room);
+        block->data = grown;
+        block->room = room;
+    }
+    memcpy(block->data + at, data, size);
+    block->size = at + size;
+    *ret_at = (uint32_t)at;
+    return 0;
+}
+
+static int
+append_path(struct block *block, PyObject *item, uint32_t *ret_at)
+{
+    PyObject *bytes = NULL;
+    if (!PyUnicode_FSConverter(item, &bytes)) { /* refuses NUL */
+        return -1;
+    }
+    int result = append(block, PyBytes_AS_STRING(bytes),
+                        (size_t)PyBytes_GET_SIZE(bytes) + 1, ret_at);
+    Py_DECREF(bytes);
+    return result;
+}
+
+static int
+kind_of(const char *name, uint32_t *ret_kind)
+{
+    static const struct {
+        const char *name;
+        enum csb_view_kind kind;
+    } kinds[] = {
+        {"tree", CSB_VIEW_TREE},           {"device", CSB_VIEW_DEVICE},
+        {"symlink", CSB_VIEW_SYMLINK},     {"mask", CSB_VIEW_MASK},
+        {"directory", CSB_VIEW_DIRECTORY},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            *ret_kind = kinds[i].kind;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "no such kind of view entry: %s", name);
+    return -1;
+}
+
+static int
+append_view(struct block *block, PyObject *view, struct csb_plan *plan)
+{
+    Py_ssize_t count = PyList_GET_SIZE(view);
+    struct csb_view_entry *entries =
+        PyMem_Calloc((size_t)count + 1, sizeof *entries);
+    int result = -1;
+
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const char *kind;
+        PyObject *source, *target;
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(view, i), "sOO", &kind, &source,
+                              &target) ||
+            kind_of(kind, &entries[i].kind) < 0 ||
+            append_path(block, source, &entries[i].source_at) < 0 ||
+            append_path(block, target, &entries[i].target_at) < 0) {
+            goto done;
+        }
+    }
+    plan->view_count = (uint32_t)count;
+    result = append(block, entries, (size_t)count * sizeof *entries,
+                    &plan->view_at);
+done:
+    PyMem_Free(entries);
+    return result;
+}
+
+static int
+append_filter(struct block *block, struct csb_plan *plan)
+{
+    struct sock_filter *program = NULL;
+    unsigned short length = 0;
+    int result = csb_filter_compile(0, &program, &length);
+    if (result < 0) {
+        errno = -result;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    plan->filter_count = length;
+    result = append(block, program, length * sizeof *program,
+                    &plan->filter_at);
+    free(program);
+    return result;
+}
+
+static int
+find_step(const char *name, uint32_t *ret_step)
+{
+    for (uint32_t step = 1; step < CSB_STEP_COUNT; step++) {
+        if (strcmp(csb_step_name(step), name) == 0) {
+            *ret_step = step;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "no such step: %s", name);
+    return -1;
+}
+
+static int
+set_fault(PyObject *fault, struct csb_plan *plan)
+{
+    const char *name;
+    if (fault == Py_None) {
+        return 0;
+    }
+    return PyArg_ParseTuple(fault, "si", &name, &plan->fault_errno) &&
+                   find_step(name, &plan->fault_step) == 0
+               ? 0
+               : -1;
+}
+
+PyObject *
+csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"view",       "preload", "uid",
+                            "mechanisms", "fault",   NULL};
+    struct csb_plan plan = {.magic = CSB_PLAN_MAGIC};
+    struct block block = {NULL, 0, 0};
+    PyObject *view, *preload, *fault = Py_None, *bytes = NULL;
+    uint32_t at;
+
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OII|O", names,
+                                     &PyList_Type, &view, &preload, &plan.uid,
+                                     &plan.mechanisms, &fault) ||
+        set_fault(fault, &plan) < 0) {
+        return NULL;
+    }
+    if (append(&block, &plan, sizeof plan, &at) == 0 &&
+        append_view(&block, view, &plan) == 0 &&
+        append_filter(&block, &plan) == 0 &&
+        append_path(&block, preload, &plan.preload_at) == 0) {
+        plan.size = (uint32_t)block.size;
+        memcpy(block.data, &plan, sizeof plan);
+        bytes = PyBytes_FromStringAndSize(block.data,
+                                          (Py_ssize_t)block.size);
+    }
+    PyMem_Free(block.data);
+    return bytes;
+}

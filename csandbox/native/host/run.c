@@ -1,0 +1,372 @@
+/* The type Run: a thin shell of Python around one struct csb_watch. */
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+#include "../common/frames.h"
+#include "watch.h"
+#include "zygote.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct csb_watch watch;
+    pid_t owner; /* in a fork of it the run is not ours to kill */
+    bool used;   /* communicate() was called: one job, one cell */
+    bool driven; /* ... and has not returned */
+} RunObject;
+
+static void
+clear_watch(struct csb_watch *watch)
+{
+    *watch = (struct csb_watch){
+        .status = -1,
+        .result = -1,
+        .wake = -1,
+        .streams = {{.fd = -1}, {.fd = -1}},
+        .job = {.fd = -1},
+        .input = {.fd = -1},
+        .init = -1,
+    };
+}
+
+/* --- the request --------------------------------------------------------- */
+
+/* A pipe of which the host keeps one end, which does not block. */
+static int
+open_pipe(int host_end, int *ret_host, int *ret_cell)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    *ret_host = ends[host_end];
+    *ret_cell = ends[1 - host_end];
+    return fcntl(*ret_host, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static int
+open_channel(struct csb_watch *watch, int *fds)
+{
+    int sockets[2];
+    int result = open_pipe(1, &watch->input.fd, &fds[CSB_FD_STDIN]);
+    if (result == 0) {
+        result = open_pipe(0, &watch->streams[0].fd, &fds[CSB_FD_STDOUT]);
+    }
+    if (result == 0) {
+        result = open_pipe(0, &watch->streams[1].fd, &fds[CSB_FD_STDERR]);
+    }
+    if (result == 0) {
+        result = open_pipe(1, &watch->job.fd, &fds[CSB_FD_JOB]);
+    }
+    if (result == 0) {
+        result = open_pipe(0, &watch->result, &fds[CSB_FD_RESULT]);
+    }
+    if (result < 0) {
+        return result;
+    }
+    watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (watch->wake < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+        return -errno;
+    }
+    watch->status = sockets[0];
+    fds[CSB_FD_STATUS] = sockets[1];
+    return fcntl(watch->status, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+PyObject *
+csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
+{
+    PyTypeObject *type = csb_module_state(module)->run_type;
+    const struct csb_request request = {
+        .magic = CSB_REQUEST_MAGIC,
+        .limits = *limits,
+    };
+    int fds[CSB_FD_COUNT];
+
+    RunObject *self = (RunObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    clear_watch(&self->watch);
+    self->owner = getpid();
+    for (int i = 0; i < CSB_FD_COUNT; i++) {
+        fds[i] = -1;
+    }
+    int result = open_channel(&self->watch, fds);
+    if (result == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        result = csb_send(control, &request, sizeof request, fds,
+                          CSB_FD_COUNT);
+        Py_END_ALLOW_THREADS
+    }
+    for (int i = 0; i < CSB_FD_COUNT; i++) {
+        csb_close(&fds[i]);
+    }
+    if (result < 0) {
+        Py_DECREF(self);
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return (PyObject *)self;
+}
+
+/* --- communicate --------------------------------------------------------- */
+
+static const char *const ending_names[] = {
+    [CSB_ENDING_NONE] = "none",
+    [CSB_ENDING_SETUP] = "setup",
+    [CSB_ENDING_FRAME] = "frame",
+    [CSB_ENDING_EXITED] = "exited",
+    [CSB_ENDING_SIGNALLED] = "signalled",
+    [CSB_ENDING_TIMEOUT] = "timeout",
+    [CSB_ENDING_CANCELLED] = "cancelled",
+    [CSB_ENDING_TOO_BIG] = "too big",
+    [CSB_ENDING_MALFORMED] = "malformed",
+    [CSB_ENDING_LOST] = "lost",
+};
+
+/* Gives what has come to the caller's function.  -1 with an exception. */
+static int
+pass_on(struct csb_watch *watch, PyObject *sink)
+{
+    for (int i = 0; i < 2; i++) {
+        struct csb_stream *stream = &watch->streams[i];
+        if (stream->size == 0) {
+            continue;
+        }
+        PyObject *result =
+            PyObject_CallFunction(sink, "iy#", i + 1, stream->data,
+                                  (Py_ssize_t)stream->size);
+        stream->size = 0;
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    return 0;
+}
+
+/* An exception of the host (a signal handler, the sink) ends the run; it is
+ * set aside while the run is seen to its end. */
+static void
+set_aside(struct csb_watch *watch, PyObject **type, PyObject **value,
+          PyObject **traceback)
+{
+    csb_watch_end(watch, CSB_ENDING_CANCELLED);
+    watch->streaming = 0; /* the sink is not called again */
+    if (*type == NULL) {
+        PyErr_Fetch(type, value, traceback);
+    }
+    else {
+        PyErr_Clear();
+    }
+}
+
+/* -1 with an exception when the host wants it ended. */
+static int
+drive(struct csb_watch *watch, PyObject *sink)
+{
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    enum csb_news news;
+
+    do {
+        int failed = 0;
+        Py_BEGIN_ALLOW_THREADS
+        news = csb_watch_next(watch);
+        Py_END_ALLOW_THREADS
+        if (news == CSB_NEWS_OUTPUT) {
+            failed = pass_on(watch, sink);
+        }
+        else if (news == CSB_NEWS_INTERRUPTED) {
+            failed = PyErr_CheckSignals();
+        }
+        if (failed < 0) {
+            set_aside(watch, &type, &value, &traceback);
+        }
+    } while (news != CSB_NEWS_DONE);
+    if (type != NULL) {
+        PyErr_Restore(type, value, traceback);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+report_outcome(const struct csb_watch *watch)
+{
+    const struct csb_stream *out = &watch->streams[0];
+    const struct csb_stream *err = &watch->streams[1];
+    bool framed = watch->ending == CSB_ENDING_FRAME;
+    double wall = watch->started != 0
+                      ? (double)(watch->finished - watch->started) * 1e-9
+                      : 0.0;
+
+    return Py_BuildValue(
+        "{s:s, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, s:K, "
+        "s:K, s:d, s:d, s:d, s:L}",
+        "ending", ending_names[watch->ending], "step",
+        csb_step_name(watch->report.step), "errno", (int)watch->report.err,
+        "detail", (unsigned)watch->report.detail, "text", watch->report.text,
+        "wait_status", (int)watch->exit.wait_status, "kind",
+        framed ? (int)watch->frame.kind : 0, "payload",
+        framed ? watch->payload : NULL,
+        framed ? (Py_ssize_t)watch->frame.length : 0, "stdout",
+        out->size > 0 ? out->data : "", (Py_ssize_t)out->size, "stderr",
+        err->size > 0 ? err->data : "", (Py_ssize_t)err->size, "stdout_total",
+        (unsigned long long)out->total, "stderr_total",
+        (unsigned long long)err->total, "announced",
+        watch->ending == CSB_ENDING_TOO_BIG
+            ? (unsigned long long)watch->frame.length
+            : 0ull,
+        "wall", wall, "user", (double)watch->exit.user_usec * 1e-6, "system",
+        (double)watch->exit.system_usec * 1e-6, "peak_memory",
+        (long long)watch->exit.peak_kib * 1024);
+}
+
+static int
+prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
+        double timeout, double setup_timeout)
+{
+    struct csb_watch *watch = &self->watch;
+    if (self->used) {
+        PyErr_SetString(PyExc_RuntimeError, "this cell has had its job");
+        return -1;
+    }
+    self->used = true;
+    watch->job.data = job->buf;
+    watch->job.size = (size_t)job->len;
+    watch->input.data = input->buf;
+    watch->input.size = (size_t)input->len;
+    watch->timeout = (int64_t)(timeout * 1e9);
+    watch->deadline = csb_watch_clock() + (int64_t)(setup_timeout * 1e9);
+    return 0;
+}
+
+PyDoc_STRVAR(
+    communicate_doc,
+    "communicate(job, input, *, timeout, setup_timeout, output, result, "
+    "sink)\n--\n\n"
+    "Give the cell its job (bytes, a frame and its payload) and its standard\n"
+    "input (bytes), and see it to its end.  timeout seconds from the moment\n"
+    "it is ready, setup_timeout until then.  output: bytes kept of each\n"
+    "stream; result: most bytes of a result; sink(stream, bytes): called as\n"
+    "output comes, None to collect it.  Returns a dict that says how it\n"
+    "ended.  An exception of a signal handler or of the sink kills the run\n"
+    "and is raised.");
+
+static PyObject *
+run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"job",    "input",  "timeout", "setup_timeout",
+                            "output", "result", "sink",    NULL};
+    RunObject *self = (RunObject *)op;
+    Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
+    PyObject *sink, *outcome = NULL;
+    double timeout, setup_timeout;
+    unsigned long long output, result;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*$ddKKO", names, &job,
+                                     &input, &timeout, &setup_timeout,
+                                     &output, &result, &sink)) {
+        return NULL;
+    }
+    if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
+        self->watch.output_limit = (size_t)output;
+        self->watch.result_limit = (size_t)result;
+        self->watch.streaming = sink != Py_None;
+        self->driven = true;
+        int ended = drive(&self->watch, sink);
+        self->driven = false;
+        if (ended == 0) {
+            outcome = report_outcome(&self->watch);
+        }
+        csb_watch_close(&self->watch);
+    }
+    PyBuffer_Release(&job);
+    PyBuffer_Release(&input);
+    return outcome;
+}
+
+PyDoc_STRVAR(kill_doc, "kill()\n--\n\n"
+                       "End the run as cancelled.  From any thread; no error "
+                       "if it is over.");
+
+static PyObject *
+run_kill(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    RunObject *self = (RunObject *)op;
+    const uint64_t one = 1;
+    /* The GIL is held, so the descriptor cannot be closed meanwhile. */
+    if (self->watch.wake >= 0 && self->owner == getpid()) {
+        /* EAGAIN: it is awake already. */
+        ssize_t wrote = write(self->watch.wake, &one, sizeof one);
+        (void)wrote;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(close_doc, "close()\n--\n\n"
+                        "Kill the cell if it never had its job, and close "
+                        "the descriptors.\nIn a fork of the host, only close "
+                        "them.");
+
+static PyObject *
+run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    RunObject *self = (RunObject *)op;
+    if (self->owner != getpid()) {
+        self->watch.exited = 1; /* not ours to kill */
+    }
+    else if (self->driven) {
+        return run_kill(op, NULL);
+    }
+    csb_watch_close(&self->watch);
+    Py_RETURN_NONE;
+}
+
+static void
+run_dealloc(PyObject *op)
+{
+    RunObject *self = (RunObject *)op;
+    PyTypeObject *type = Py_TYPE(op);
+
+    if (self->owner != getpid()) {
+        self->watch.exited = 1;
+    }
+    csb_watch_close(&self->watch);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"communicate", (PyCFunction)(void (*)(void))run_communicate,
+     METH_VARARGS | METH_KEYWORDS, communicate_doc},
+    {"kill", run_kill, METH_NOARGS, kill_doc},
+    {"close", run_close, METH_NOARGS, close_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(run_doc, "One cell.  Made by Zygote.start().");
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)run_doc},
+    {Py_tp_dealloc, run_dealloc},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+PyType_Spec csb_run_spec = {
+    .name = "csandbox._csandbox.Run",
+    .basicsize = sizeof(RunObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};

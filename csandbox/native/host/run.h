@@ -1,0 +1,16 @@
+/* The type _csandbox.Run: one cell, from its request to its end. */
+#ifndef CSB_HOST_RUN_H
+#define CSB_HOST_RUN_H
+
+#include "module.h"
+
+struct csb_limits;
+
+extern PyType_Spec csb_run_spec;
+
+/* Asks the zygote at the other end of control for a cell.  A new reference,
+ * or NULL with OSError set. */
+PyObject *csb_run_request(PyObject *module, int control,
+                          const struct csb_limits *limits);
+
+#endif

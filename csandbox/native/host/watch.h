@@ -1,0 +1,94 @@
+/* The supervision of one run: a state machine over poll().
+ *
+ * The only judge of why a run ended.  Knows nothing of Python, needs no GIL;
+ * one thread drives it.  Whoever drives it decides where: a blocking call
+ * lets csb_watch_next() wait. */
+#ifndef CSB_WATCH_H
+#define CSB_WATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../common/frames.h"
+
+enum csb_ending {
+    CSB_ENDING_NONE,      /* still running */
+    CSB_ENDING_SETUP,     /* the cell never became ready: see report */
+    CSB_ENDING_FRAME,     /* it sent one whole frame */
+    CSB_ENDING_EXITED,    /* it exited without one: see exit */
+    CSB_ENDING_SIGNALLED, /* a signal killed it, not ours: see exit */
+    CSB_ENDING_TIMEOUT,   /* killed at the deadline */
+    CSB_ENDING_CANCELLED, /* killed on request */
+    CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
+    CSB_ENDING_MALFORMED, /* killed: what it sent is no frame */
+    CSB_ENDING_LOST,      /* the zygote died, and the cell with it */
+};
+
+enum csb_news {
+    CSB_NEWS_DONE,        /* it is over, nothing of it is left */
+    CSB_NEWS_OUTPUT,      /* there is output to pass on */
+    CSB_NEWS_INTERRUPTED, /* a signal handler ran in this thread */
+};
+
+/* One of the guest's streams. */
+struct csb_stream {
+    int fd;
+    char *data; /* malloc'd */
+    size_t size;
+    size_t room;
+    uint64_t kept;  /* bytes that were put in data, ever */
+    uint64_t total; /* bytes that the guest wrote */
+};
+
+/* Bytes to send. */
+struct csb_outlet {
+    int fd;
+    const char *data;
+    size_t size;
+    size_t sent;
+};
+
+struct csb_watch {
+    /* Set by the caller. */
+    int status;                 /* of frames.h; owned, like all below */
+    int result;
+    int wake;                   /* eventfd: cancel */
+    struct csb_stream streams[2]; /* stdout, stderr */
+    struct csb_outlet job;      /* frame and pickle, sent after READY */
+    struct csb_outlet input;    /* stdin */
+    size_t output_limit;        /* bytes kept of each stream */
+    size_t result_limit;        /* bytes of a result */
+    int64_t timeout;            /* ns from READY */
+    int64_t deadline;           /* ns on CLOCK_MONOTONIC; first: set-up's */
+    int streaming;              /* output is passed on, not collected */
+    /* The state. */
+    int init; /* pidfd, -1 until SPAWNED */
+    enum csb_ending ending;
+    int ready;              /* READY has come */
+    int exited;             /* the exit status has come, or never will */
+    int killed;
+    struct csb_report report;
+    size_t report_got;
+    struct csb_frame frame;
+    size_t frame_got;
+    char *payload; /* malloc'd, frame.length bytes */
+    size_t payload_got;
+    struct csb_status exit;
+    int64_t started;  /* when READY came, ns on CLOCK_MONOTONIC */
+    int64_t finished; /* when the ending was decided */
+};
+
+int64_t csb_watch_clock(void);
+
+/* Waits for something that the caller must know.  Output is in streams[].data
+ * (size bytes), to be taken before the next call when streaming. */
+enum csb_news csb_watch_next(struct csb_watch *watch);
+
+/* Decides the ending, unless it is decided, and kills the run; then
+ * csb_watch_next() must be called until CSB_NEWS_DONE. */
+void csb_watch_end(struct csb_watch *watch, enum csb_ending ending);
+
+/* Kills the run if it is alive, closes and frees everything. */
+void csb_watch_close(struct csb_watch *watch);
+
+#endif

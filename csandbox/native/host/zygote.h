@@ -1,0 +1,15 @@
+/* The type _csandbox.Zygote: one template process, owned by the host. */
+#ifndef CSB_HOST_ZYGOTE_H
+#define CSB_HOST_ZYGOTE_H
+
+#include "module.h"
+
+extern PyType_Spec csb_zygote_spec;
+
+/* Sets SetupError(step, errno, detail) from a report. */
+struct csb_report;
+PyObject *csb_raise_setup_error(PyObject *module,
+                                const struct csb_report *report,
+                                const char *detail);
+
+#endif

@@ -1,0 +1,177 @@
+/* Arming a cell: init, then the fork into init's PID namespace. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "arm.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+
+/* Pages of address space and of private writable memory, from
+ * /proc/self/statm: "size resident shared text lib data dirty". */
+static int
+read_memory(int statm, struct csb_cell *cell)
+{
+    char text[128], *at = text;
+    unsigned long long fields[6];
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    ssize_t got = pread(statm, text, sizeof text - 1, 0);
+    if (got <= 0) {
+        return got < 0 ? -errno : -EIO;
+    }
+    text[got] = '\0';
+    for (int i = 0; i < 6; i++) {
+        fields[i] = strtoull(at, &at, 10);
+    }
+    cell->size = fields[0] * page;
+    cell->data = fields[5] * page;
+    return 0;
+}
+
+/* Forks; the new process lies in the PID namespace entered for children. */
+static pid_t
+fork_cell(const struct csb_cell *cell)
+{
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    int error = errno;
+    if (pid == 0) {
+        csb_cell_lock(cell);
+        PyOS_AfterFork_Child();
+        return 0;
+    }
+    PyOS_AfterFork_Parent();
+    return pid < 0 ? -error : pid;
+}
+
+static pid_t
+fork_below(const struct csb_zygote *zygote, int init,
+           const struct csb_cell *cell, enum csb_step *ret_step)
+{
+    *ret_step = CSB_STEP_PID_NAMESPACE;
+    int fault = csb_plan_fault(zygote->plan, *ret_step);
+    if (fault < 0) {
+        return fault;
+    }
+    if (setns(init, CLONE_NEWPID) < 0) {
+        return -errno;
+    }
+    *ret_step = CSB_STEP_FORK;
+    pid_t pid = csb_plan_fault(zygote->plan, CSB_STEP_FORK);
+    if (pid == 0) {
+        pid = fork_cell(cell);
+        if (pid == 0) {
+            return 0;
+        }
+    }
+    /* Back, or the next init would lie in this run's namespace. */
+    if (setns(zygote->self, CLONE_NEWPID) < 0) {
+        _exit(1); /* the host starts another zygote */
+    }
+    return pid;
+}
+
+static int
+start_init(const struct csb_zygote *zygote, struct csb_run *run,
+           int *ret_pidfd)
+{
+    int fault = csb_plan_fault(zygote->plan, CSB_STEP_INIT);
+    return fault < 0 ? fault
+                     : csb_init_start(run->stack, &run->init, ret_pidfd);
+}
+
+static void
+end_init(struct csb_run *run)
+{
+    (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
+    while (waitpid(run->init, NULL, __WALL) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+tell_failure(int status, enum csb_step step, int error)
+{
+    struct csb_status record = {.kind = CSB_STATUS_FAILED};
+    csb_report_fill(step, -error, 0, NULL, &record.report);
+    /* A host that is gone needs no answer. */
+    (void)csb_send(status, &record, sizeof record, NULL, 0);
+}
+
+/* Returns the cell's pid, 0 in the cell, or -errno with the failed step. */
+static pid_t
+spawn(struct csb_zygote *zygote, const struct csb_request *request,
+      const int *fds, struct csb_run *run, enum csb_step *ret_step)
+{
+    __attribute__((cleanup(csb_close))) int init = -1;
+    struct csb_cell cell = {
+        .plan = zygote->plan,
+        .limits = &request->limits,
+        .paths = &zygote->paths,
+        .proc = zygote->proc,
+    };
+    for (int i = 0; i < CSB_FD_STATUS; i++) {
+        cell.fds[i] = fds[i];
+    }
+    *ret_step = CSB_STEP_INIT;
+    int result = read_memory(zygote->statm, &cell);
+    if (result == 0) {
+        result = start_init(zygote, run, &init);
+    }
+    if (result < 0) {
+        return result;
+    }
+    pid_t pid = fork_below(zygote, init, &cell, ret_step);
+    if (pid == 0) {
+        init = -1; /* closed with all others when it locked itself down */
+        return 0;
+    }
+    const struct csb_status spawned = {.kind = CSB_STATUS_SPAWNED};
+    if (pid > 0) {
+        /* If the host has gone, its end of the socket says so in poll(). */
+        (void)csb_send(fds[CSB_FD_STATUS], &spawned, sizeof spawned, &init,
+                       1);
+    }
+    else {
+        end_init(run);
+    }
+    return pid;
+}
+
+int
+csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
+        const struct csb_request *request, int *fds)
+{
+    struct csb_run *run = NULL;
+    enum csb_step step = CSB_STEP_INIT;
+
+    pid_t pid = csb_runs_reserve(runs, &run);
+    if (pid == 0) {
+        pid = spawn(zygote, request, fds, run, &step);
+        if (pid == 0) {
+            return 1;
+        }
+    }
+    if (pid > 0) {
+        run->cell = pid;
+        run->status = fds[CSB_FD_STATUS];
+        fds[CSB_FD_STATUS] = -1;
+        csb_runs_add(runs);
+    }
+    else {
+        tell_failure(fds[CSB_FD_STATUS], step, pid);
+        if (run != NULL) {
+            csb_runs_cancel(runs, run);
+        }
+    }
+    for (int i = 0; i < CSB_FD_COUNT; i++) {
+        csb_close(&fds[i]);
+    }
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* Runs that are alive.  A run is over when both its init and its cell are
+ * reaped: only then is nothing left in its PID namespace.  The cell's end
+ * kills the init, the init's end kills the cell. */
+#define _GNU_SOURCE
+#include "runs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "../common/fdio.h"
+
+static int
+grow(struct csb_runs *runs)
+{
+    unsigned room = runs->room == 0 ? 16 : runs->room * 2;
+    struct csb_run *run = realloc(runs->run, room * sizeof *run);
+    if (run == NULL) {
+        return -ENOMEM;
+    }
+    runs->run = run;
+    char **stacks = realloc(runs->free_stacks, room * sizeof *stacks);
+    if (stacks == NULL) {
+        return -ENOMEM;
+    }
+    runs->free_stacks = stacks;
+    runs->room = room;
+    return 0;
+}
+
+static char *
+take_stack(struct csb_runs *runs)
+{
+    if (runs->free_count > 0) {
+        return runs->free_stacks[--runs->free_count];
+    }
+    char *stack = mmap(NULL, CSB_INIT_STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    return stack == MAP_FAILED ? NULL : stack;
+}
+
+static void
+give_stack(struct csb_runs *runs, char *stack)
+{
+    /* Stacks are as many as runs were at once, so there is room. */
+    runs->free_stacks[runs->free_count++] = stack;
+}
+
+int
+csb_runs_reserve(struct csb_runs *runs, struct csb_run **ret_run)
+{
+    if (runs->count == runs->room) {
+        int result = grow(runs);
+        if (result < 0) {
+            return result;
+        }
+    }
+    char *stack = take_stack(runs);
+    if (stack == NULL) {
+        return -ENOMEM;
+    }
+    struct csb_run *run = &runs->run[runs->count];
+    *run = (struct csb_run){
+        .init = -1, .cell = -1, .status = -1, .stack = stack};
+    *ret_run = run;
+    return 0;
+}
+
+void
+csb_runs_add(struct csb_runs *runs)
+{
+    runs->count++;
+}
+
+void
+csb_runs_cancel(struct csb_runs *runs, struct csb_run *run)
+{
+    give_stack(runs, run->stack);
+}
+
+static int64_t
+microseconds(struct timeval time)
+{
+    return (int64_t)time.tv_sec * 1000000 + time.tv_usec;
+}
+
+static void
+note_death(struct csb_run *run, pid_t pid, int status,
+           const struct rusage *usage)
+{
+    if (pid == run->init) {
+        run->init_gone = 1;
+        return;
+    }
+    run->cell_gone = 1;
+    run->exit = (struct csb_status){
+        .kind = CSB_STATUS_EXITED,
+        .wait_status = status,
+        .user_usec = microseconds(usage->ru_utime),
+        .system_usec = microseconds(usage->ru_stime),
+        .peak_kib = usage->ru_maxrss,
+    };
+    if (!run->init_gone) {
+        (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
+    }
+}
+
+static void
+finish(struct csb_runs *runs, unsigned index)
+{
+    struct csb_run *run = &runs->run[index];
+    if (run->status >= 0) {
+        /* A host that is gone needs no answer. */
+        (void)csb_send(run->status, &run->exit, sizeof run->exit, NULL, 0);
+        csb_close(&run->status);
+    }
+    give_stack(runs, run->stack);
+    *run = runs->run[--runs->count];
+}
+
+void
+csb_runs_reap(struct csb_runs *runs)
+{
+    struct rusage usage;
+    int status;
+    pid_t pid;
+
+    while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
+        for (unsigned i = 0; i < runs->count; i++) {
+            struct csb_run *run = &runs->run[i];
+            if (pid != run->init && pid != run->cell) {
+                continue;
+            }
+            note_death(run, pid, status, &usage);
+            if (run->cell_gone && run->init_gone) {
+                finish(runs, i);
+            }
+            break;
+        }
+    }
+}
+
+void
+csb_runs_hang_up(struct csb_runs *runs, unsigned index)
+{
+    struct csb_run *run = &runs->run[index];
+    csb_close(&run->status);
+    if (!run->init_gone) {
+        (void)kill(run->init, SIGKILL);
+    }
+}

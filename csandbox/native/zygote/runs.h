@@ -1,0 +1,38 @@
+/* The runs that are alive: one init and one cell each. */
+#ifndef CSB_RUNS_H
+#define CSB_RUNS_H
+
+#include "zygote.h"
+
+struct csb_run {
+    pid_t init;
+    pid_t cell;
+    int status; /* socket to the host, -1 when it has hung up */
+    char *stack; /* the init's */
+    struct csb_status exit; /* of the cell, once it is reaped */
+    int cell_gone;
+    int init_gone;
+};
+
+struct csb_runs {
+    struct csb_run *run;
+    unsigned count;
+    unsigned room;
+    char **free_stacks;
+    unsigned free_count;
+};
+
+/* A slot for one more run with a stack for its init; 0 or -errno.  The slot
+ * counts only after csb_runs_add. */
+int csb_runs_reserve(struct csb_runs *runs, struct csb_run **ret_run);
+void csb_runs_add(struct csb_runs *runs);
+/* Gives a reserved slot's stack back. */
+void csb_runs_cancel(struct csb_runs *runs, struct csb_run *run);
+
+/* Reaps what has died; tells the host of each run that is wholly gone. */
+void csb_runs_reap(struct csb_runs *runs);
+
+/* The host gave up the run at this index: kills it. */
+void csb_runs_hang_up(struct csb_runs *runs, unsigned index);
+
+#endif

@@ -1,0 +1,237 @@
+/* The zygote's life: confine, preload, then fork a cell for each request. */
+#include "serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+#include "arm.h"
+
+const char csb_serve_doc[] = PyDoc_STR(
+    "serve(preload, /)\n--\n\n"
+    "Be a zygote: confine this process, call preload(names) with the\n"
+    "comma-separated names of the packages to import, and fork a cell for\n"
+    "each request of the host.  Returns None in each cell, locked down;\n"
+    "never in the zygote, which ends with its host.");
+
+/* Fixed places in the poll set; the runs' status sockets follow. */
+enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
+
+static void
+tell_host(const struct csb_report *report)
+{
+    if (csb_send(CSB_ZYGOTE_CONTROL, report, sizeof *report, NULL, 0) < 0) {
+        _exit(1); /* no host, no zygote */
+    }
+}
+
+/* Says that this program runs, and waits until its ids are mapped. */
+static void
+greet_host(void)
+{
+    struct csb_report hello;
+    char byte;
+    int none[1], count;
+
+    csb_report_fill(CSB_STEP_BOOT, 0, 0, NULL, &hello);
+    tell_host(&hello);
+    if (csb_receive(CSB_ZYGOTE_CONTROL, &byte, sizeof byte, 0, none,
+                    &count) != sizeof byte) {
+        _exit(1);
+    }
+}
+
+static int
+confine(struct csb_zygote *zygote, struct csb_report *ret_report)
+{
+    int result = csb_view_enter(zygote->plan, ret_report);
+    if (result == 0) {
+        result = csb_paths_open(zygote->plan, &zygote->paths, ret_report);
+    }
+    if (result == 0) {
+        result = csb_plan_fault(zygote->plan, CSB_STEP_ZYGOTE_CAPS);
+        if (result == 0) {
+            result = csb_identity_drop();
+        }
+        if (result < 0) {
+            csb_report_fill(CSB_STEP_ZYGOTE_CAPS, -result, 0, NULL,
+                            ret_report);
+        }
+    }
+    return result;
+}
+
+/* The text of the exception that is set, which it clears. */
+static void
+report_exception(struct csb_report *ret_report)
+{
+    PyObject *type, *value, *traceback;
+    const char *text = NULL;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *string = PyObject_Repr(value);
+    if (string != NULL) {
+        text = PyUnicode_AsUTF8(string);
+    }
+    csb_report_fill(CSB_STEP_PRELOAD, 0, 0, text != NULL ? text : "unknown",
+                    ret_report);
+    PyErr_Clear();
+    Py_XDECREF(string);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+static int
+preload(const struct csb_zygote *zygote, PyObject *function,
+        struct csb_report *ret_report)
+{
+    int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
+    if (fault < 0) {
+        csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
+        return fault;
+    }
+    PyObject *result = PyObject_CallFunction(
+        function, "s",
+        csb_plan_string(zygote->plan, zygote->plan->preload_at));
+    if (result == NULL) {
+        report_exception(ret_report);
+        return -EINVAL;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* 2 was a pipe to the host for what Python says when it cannot start. */
+static int
+close_log(void)
+{
+    return dup2(STDIN_FILENO, STDERR_FILENO) < 0 ? -errno : 0;
+}
+
+static void
+set_up(struct csb_zygote *zygote, PyObject *preload_function)
+{
+    struct csb_report report;
+
+    greet_host();
+    int result = csb_boot(zygote, &report);
+    csb_boot_watch_host(1);
+    if (result == 0) {
+        result = confine(zygote, &report);
+    }
+    if (result == 0) {
+        result = preload(zygote, preload_function, &report);
+    }
+    csb_boot_watch_host(0);
+    if (result == 0) {
+        result = close_log();
+        csb_report_fill(result < 0 ? CSB_STEP_BOOT : CSB_STEP_READY, -result,
+                        0, NULL, &report);
+    }
+    tell_host(&report);
+    if (result < 0) {
+        _exit(1);
+    }
+}
+
+/* 1 in the cell, 0 in the zygote. */
+static int
+take_request(struct csb_zygote *zygote, struct csb_runs *runs)
+{
+    struct csb_request request;
+    int fds[CSB_FD_COUNT], count = 0;
+
+    ssize_t got = csb_receive(CSB_ZYGOTE_CONTROL, &request, sizeof request,
+                              CSB_FD_COUNT, fds, &count);
+    if (got == 0 || got == -ECONNRESET) {
+        _exit(0); /* the host closed it */
+    }
+    if (got != sizeof request || request.magic != CSB_REQUEST_MAGIC ||
+        count != CSB_FD_COUNT) {
+        /* Out of descriptors, say: the host sees its status socket close. */
+        for (int i = 0; got >= 0 && i < count; i++) {
+            csb_close(&fds[i]);
+        }
+        return 0;
+    }
+    return csb_arm(zygote, runs, &request, fds);
+}
+
+static int
+fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
+              struct pollfd **set)
+{
+    struct pollfd *events = realloc(*set, (POLL_RUNS + runs->count) *
+                                              sizeof *events);
+    if (events == NULL) {
+        return -ENOMEM;
+    }
+    *set = events;
+    events[POLL_CONTROL] = (struct pollfd){CSB_ZYGOTE_CONTROL, POLLIN, 0};
+    events[POLL_HOST] = (struct pollfd){CSB_ZYGOTE_HOST, POLLIN, 0};
+    events[POLL_SIGNALS] = (struct pollfd){zygote->signals, POLLIN, 0};
+    for (unsigned i = 0; i < runs->count; i++) {
+        events[POLL_RUNS + i] = (struct pollfd){runs->run[i].status, 0, 0};
+    }
+    return 0;
+}
+
+static void
+drain_signals(int signals)
+{
+    struct signalfd_siginfo info;
+    while (read(signals, &info, sizeof info) == sizeof info) {
+    }
+}
+
+/* Returns in a cell only. */
+static void
+serve(struct csb_zygote *zygote)
+{
+    struct csb_runs runs = {NULL, 0, 0, NULL, 0};
+    struct pollfd *events = NULL;
+
+    for (;;) {
+        if (fill_poll_set(zygote, &runs, &events) < 0) {
+            _exit(1);
+        }
+        if (poll(events, POLL_RUNS + runs.count, -1) < 0) {
+            continue; /* EINTR: stopped and continued */
+        }
+        if (events[POLL_HOST].revents != 0) {
+            _exit(0);
+        }
+        for (unsigned i = runs.count; i-- > 0;) {
+            if (events[POLL_RUNS + i].revents & (POLLHUP | POLLERR)) {
+                csb_runs_hang_up(&runs, i);
+            }
+        }
+        if (events[POLL_SIGNALS].revents != 0) {
+            drain_signals(zygote->signals);
+            csb_runs_reap(&runs);
+        }
+        if (events[POLL_CONTROL].revents != 0 &&
+            take_request(zygote, &runs) == 1) {
+            free(events);
+            return;
+        }
+    }
+}
+
+PyObject *
+csb_serve_method(PyObject *module, PyObject *preload_function)
+{
+    struct csb_zygote zygote = {
+        .self = -1, .proc = -1, .statm = -1, .signals = -1};
+
+    (void)module;
+    set_up(&zygote, preload_function);
+    serve(&zygote);
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,62 @@
+/* The zygote: the single-threaded template that forks cells.
+ *
+ * Runs as PID 1 of its own namespaces, on a fresh Python; functions return 0
+ * or -errno and, where they take a report, have filled it when they fail. */
+#ifndef CSB_ZYGOTE_H
+#define CSB_ZYGOTE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../cell/cell.h"
+#include "../common/frames.h"
+#include "../common/plan.h"
+
+struct csb_zygote {
+    const struct csb_plan *plan;
+    int self;    /* pidfd of itself: the way back to its PID namespace */
+    int proc;    /* O_PATH on /proc, outside the view */
+    int statm;   /* /proc/self/statm */
+    int signals; /* signalfd of SIGCHLD */
+    struct csb_landlock_paths paths;
+};
+
+/* --- boot.c ------------------------------------------------------------- */
+
+/* Takes over a fresh process: signals, plan, descriptors on /proc. */
+int csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report);
+
+/* While on, a zygote whose host has died ends within a second, whatever it
+ * is doing (importing a package, say).  Uses SIGALRM. */
+void csb_boot_watch_host(int on);
+
+/* --- identity.c --------------------------------------------------------- */
+
+/* From root to the plan's uid, keeping capabilities; 0: stays as it is. */
+int csb_identity_become(const struct csb_plan *plan);
+
+/* Keeps the capabilities that arming a cell needs, and no other. */
+int csb_identity_drop(void);
+
+/* --- view.c ------------------------------------------------------------- */
+
+/* Makes the plan's view the root of this mount namespace. */
+int csb_view_enter(const struct csb_plan *plan,
+                   struct csb_report *ret_report);
+
+/* --- paths.c ------------------------------------------------------------ */
+
+/* Opens what Landlock shall allow, in the view if there is one. */
+int csb_paths_open(const struct csb_plan *plan,
+                   struct csb_landlock_paths *ret_paths,
+                   struct csb_report *ret_report);
+
+/* --- init.c ------------------------------------------------------------- */
+
+#define CSB_INIT_STACK (16 * 1024)
+
+/* Starts PID 1 of a new PID namespace on this process's memory and the given
+ * stack, which must stay until it is reaped.  0 or -errno. */
+int csb_init_start(char *stack, pid_t *ret_pid, int *ret_pidfd);
+
+#endif

@@ -1,0 +1,282 @@
+"""What a caller asks for: one immutable, validated object.
+
+Values are checked by exact type, so that an object which only claims to be
+a string or a number cannot read one way here and another way later.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from csandbox.errors import PolicyError
+from csandbox.result import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Never
+
+YEAR = 366 * 24 * 3600  # seconds
+
+_SUFFIXES = {"": 0, "B": 0}
+for _shift, _letter in enumerate("KMGT", start=1):
+    for _unit in (_letter, f"{_letter}B", f"{_letter}IB"):
+        _SUFFIXES[_unit] = 10 * _shift
+
+
+class Policy(Record):
+    """What a run may use; frozen, hashable, validated when it is built.
+
+    A size is a number of bytes or a string such as "512M": a whole number
+    followed by K, M, G or T, powers of 1024; KB and KiB mean K.  It stays
+    as it was given, and `memory_bytes` and the like give it in bytes.
+
+    timeout   seconds that a run may take, 10.0; at most a year
+    memory    size that a run may allocate, "512M"; at least 16M
+    threads   threads beside the first, 16; 0 to 32768
+    scratch   size of the private /tmp, "64M"; at least 64K
+    output    size kept of stdout and of stderr, each, "1M"; at least 1K
+    result    size of the value on its way back, "64M"; at least 4K
+    packages  what can be imported, "environment": the standard library and
+              the packages of this environment
+    preload   names of modules to import before any run, such as ("numpy",)
+    env       environment variables of the guest, {}; it gets no others
+
+    A field that does not exist or is not valid raises PolicyError, which
+    says what to write instead.
+    """
+
+    timeout: float
+    memory: int | str
+    threads: int
+    scratch: int | str
+    output: int | str
+    result: int | str
+    packages: str
+    preload: tuple[str, ...]
+    _env: tuple[tuple[str, str], ...]
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 10.0,
+        memory: int | str = "512M",
+        threads: int = 16,
+        scratch: int | str = "64M",
+        output: int | str = "1M",
+        result: int | str = "64M",
+        packages: str = "environment",
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] = MappingProxyType({}),
+        **unknown: Never,
+    ) -> None:
+        for name in unknown:
+            raise PolicyError(_unknown_field(name))
+        vars(self).update(
+            timeout=_seconds("timeout", timeout),
+            memory=_size("memory", memory, least="16M"),
+            threads=_count("threads", threads, most=32768),
+            scratch=_size("scratch", scratch, least="64K"),
+            output=_size("output", output, least="1K"),
+            result=_size("result", result, least="4K"),
+            packages=_choice("packages", packages, ("environment",)),
+            preload=_modules("preload", preload),
+            _env=_environment("env", env),
+        )
+
+    def replace(self, **changes: Any) -> Policy:
+        """Return a policy like this one but for the fields given."""
+        fields = {name: getattr(self, name) for name in self._fields}
+        return Policy(**{**fields, **changes})
+
+    __replace__ = replace
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The guest's environment variables, read-only, sorted by name."""
+        return MappingProxyType(dict(self._env))
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return size_in_bytes(self.memory)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """`scratch` in bytes."""
+        return size_in_bytes(self.scratch)
+
+    @property
+    def output_bytes(self) -> int:
+        """`output` in bytes."""
+        return size_in_bytes(self.output)
+
+    @property
+    def result_bytes(self) -> int:
+        """`result` in bytes."""
+        return size_in_bytes(self.result)
+
+
+Policy._fields = tuple(Policy.__init__.__kwdefaults__ or ())
+
+
+def make_policy(policy: Policy | None, overrides: dict[str, Any]) -> Policy:
+    """Return `policy`, or the default one, changed by `overrides`."""
+    if policy is None:
+        policy = _DEFAULT
+    elif type(policy) is not Policy:
+        raise PolicyError(
+            f"policy must be a csandbox.Policy, not {_type_name(policy)}; "
+            "from a dict, write csandbox.Policy(**fields)"
+        )
+    return policy.replace(**overrides) if overrides else policy
+
+
+def size_in_bytes(size: int | str) -> int:
+    """Return the bytes of a size such as 1024 or "1K"; ValueError if none."""
+    if isinstance(size, int):
+        return size
+    text = size.upper() if size.isascii() else ""
+    number = text.rstrip("BIKMGT")
+    shift = _SUFFIXES.get(text[len(number) :])
+    # A length, because int() of a very long string takes very long.
+    if shift is None or not number.isdecimal() or len(number) > 20:
+        raise ValueError(size)
+    return int(number) << shift
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__
+
+
+def _shown(value: object) -> str:
+    """Return a short repr of a value that may be anything."""
+    if type(value) is str:
+        return repr(value[:40])
+    if type(value) is float:
+        return repr(value)
+    if type(value) is int:
+        # Python refuses to print the digits of a very large one.
+        bits = value.bit_length()
+        return repr(value) if bits <= 64 else f"a number of {bits} bits"
+    return f"an object of type {_type_name(value)}"
+
+
+def _unknown_field(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, Policy._fields, n=1)
+    if near:
+        return f"a policy has no field {name!r}; did you mean {near[0]!r}?"
+    known = ", ".join(Policy._fields)
+    return f"a policy has no field {name!r}; it has {known}"
+
+
+def _seconds(name: str, value: object) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise PolicyError(
+            f"{name} must be a number of seconds, an int or a float, "
+            f"not {_type_name(value)}"
+        )
+    if not 0 < value <= YEAR:
+        raise PolicyError(
+            f"{name} must be more than 0 and at most {YEAR} seconds (a year), "
+            f"not {_shown(value)}"
+        )
+    return float(value)
+
+
+def _count(name: str, value: object, *, most: int) -> int:
+    if type(value) is not int:
+        raise PolicyError(f"{name} must be an int, not {_type_name(value)}")
+    if not 0 <= value <= most:
+        raise PolicyError(
+            f"{name} must be from 0 to {most}, not {_shown(value)}"
+        )
+    return value
+
+
+def _size(name: str, value: object, *, least: str) -> int | str:
+    if type(value) is not int and type(value) is not str:
+        raise PolicyError(
+            f"{name} must be a number of bytes or a string such as "
+            f'"{least}", not {_type_name(value)}'
+        )
+    try:
+        size = size_in_bytes(value)
+    except ValueError:
+        raise PolicyError(
+            f"{name} must be a whole number of bytes, or one with K, M, G "
+            f'or T after it such as "{least}", not {_shown(value)}'
+        ) from None
+    if not size_in_bytes(least) <= size <= size_in_bytes("1024T"):
+        raise PolicyError(
+            f"{name} must be from {least} to 1024T, not {_shown(value)}"
+        )
+    return value
+
+
+def _choice(name: str, value: object, choices: Sequence[str]) -> str:
+    if type(value) is not str or value not in choices:
+        known = " or ".join(map(repr, choices))
+        raise PolicyError(f"{name} must be {known}, not {_shown(value)}")
+    return value
+
+
+def _modules(name: str, value: object) -> tuple[str, ...]:
+    if type(value) is not tuple and type(value) is not list:
+        raise PolicyError(
+            f"{name} must be a tuple or list of module names, "
+            f'such as ("numpy",), not {_type_name(value)}'
+        )
+    modules = tuple(value)
+    for module in modules:
+        if type(module) is not str:
+            raise PolicyError(
+                f"{name} must hold module names, not {_type_name(module)}"
+            )
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise PolicyError(
+                f"{name} must hold module names such as "
+                f'"numpy" or "os.path", not {_shown(module)}'
+            )
+    return modules
+
+
+def _environment(name: str, value: object) -> tuple[tuple[str, str], ...]:
+    if type(value) is not dict and type(value) is not MappingProxyType:
+        raise PolicyError(
+            f"{name} must be a dict of names and values, "
+            f"not {_type_name(value)}"
+        )
+    pairs = tuple(value.items())
+    for pair in pairs:
+        for text in pair:
+            _check_environment_text(name, text)
+        if not pair[0] or "=" in pair[0]:
+            raise PolicyError(
+                f'{name} must have names that are not empty and have no "=" '
+                f"in them, not {_shown(pair[0])}"
+            )
+    return tuple(sorted(pairs))
+
+
+def _check_environment_text(name: str, text: object) -> None:
+    if type(text) is not str:
+        raise PolicyError(
+            f"{name} must have names and values of type str, "
+            f"not {_type_name(text)}"
+        )
+    if "\0" in text:
+        raise PolicyError(
+            f"{name} must not hold a NUL, as {_shown(text)} does"
+        )
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise PolicyError(
+            f"{name} must hold text that UTF-8 can encode, not {_shown(text)}"
+        ) from None
+
+
+_DEFAULT = Policy()

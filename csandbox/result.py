@@ -1,0 +1,213 @@
+"""What a run gives back, and the read-only records it is made of."""
+
+from __future__ import annotations
+
+from csandbox.text import inert
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, NoReturn
+
+    from typing_extensions import dataclass_transform
+
+    from csandbox.errors import SandboxError
+else:
+
+    def dataclass_transform(**_options):
+        return lambda cls: cls
+
+
+# A frozen dataclass in all but name: importing dataclasses, which imports
+# inspect, would take several times as long as importing csandbox.
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Record:
+    """A frozen, keyword-only record of the fields that a subclass annotates.
+
+    A class attribute is the default of the field of its name.  Records are
+    equal when their types and fields are, hash if their fields do, and pickle.
+    """
+
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+
+    def __init__(self, **values: Any) -> None:
+        cls = type(self)
+        for name in self._fields:
+            if name in values:
+                vars(self)[name] = values.pop(name)
+            elif hasattr(cls, name):
+                vars(self)[name] = getattr(cls, name)
+            else:
+                raise TypeError(f"{cls.__name__}() needs {name}=")
+        for name in values:
+            raise TypeError(f"{cls.__name__}() has no field {name!r}")
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        pass
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is read-only")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is read-only")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in self._fields
+        )
+        return f"{type(self).__name__}({fields})"
+
+
+class Usage(Record):
+    """What a run took.
+
+    `wall`, `user` and `system` are seconds: elapsed, and of processor time
+    in the guest's code and in the kernel for it.  `peak_memory` is the most
+    bytes of memory it held at once.  `stdout_bytes` and `stderr_bytes` are
+    the bytes it wrote in all, `stdout_dropped` and `stderr_dropped` those of
+    them that lay beyond the policy's `output` and were thrown away.
+    """
+
+    wall: float
+    user: float
+    system: float
+    peak_memory: int
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    stdout_dropped: int = 0
+    stderr_dropped: int = 0
+
+
+class Isolation(Record):
+    """The receipt of a run: what confined it.
+
+    `mechanisms` are the names of the kernel features that were in force, as
+    `csandbox doctor` prints them.  `landlock_abi` is the version of Landlock
+    that was used, 0 for none.  `uid` is the guest's user id as the host
+    sees it.
+    """
+
+    mechanisms: frozenset[str]
+    landlock_abi: int = 0
+    uid: int | None = None
+
+
+class Result(Record):
+    """How a run ended, and what it left.
+
+    `value` is the guest's value, None after an error.  `stdout_bytes` and
+    `stderr_bytes` are exactly what was captured, at most the policy's
+    `output` each.  `error` is None if the guest ended well, and otherwise
+    what `run` would have raised.  `exit_code` is its exit code, None if it
+    had none.  `violations` are the denied calls that were noticed.
+
+    Results are equal only to themselves.
+    """
+
+    value: Any
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+    error: SandboxError | None = None
+    exit_code: int | None = None
+    usage: Usage
+    violations: tuple[str, ...] = ()
+    isolation: Isolation
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            self.error.result = self
+
+    @property
+    def ok(self) -> bool:
+        """Whether the guest ended without an error."""
+        return self.error is None
+
+    @property
+    def stdout(self) -> str:
+        """What the guest wrote to its standard output, as text.
+
+        Bytes that are not UTF-8 show as U+FFFD, and a last line says how
+        many bytes were dropped, if any were.  Escape sequences are in it.
+        """
+        return _text(self.stdout_bytes, self.usage.stdout_dropped)
+
+    @property
+    def stderr(self) -> str:
+        """What the guest wrote to its standard error, like `stdout`."""
+        return _text(self.stderr_bytes, self.usage.stderr_dropped)
+
+    def unwrap(self) -> Any:
+        """Return `value`, or raise `error` if there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    def __repr__(self) -> str:
+        parts = [f"value={_brief(self.value)}"]
+        if self.stdout_bytes:
+            parts.append(f"stdout={_brief(self.stdout_bytes)}")
+        if self.stderr_bytes:
+            parts.append(f"stderr={_brief(self.stderr_bytes)}")
+        if self.error is not None:
+            kind = type(self.error).__name__
+            last = str(self.error).rpartition("\n")[2]
+            parts.append(f"error=<{kind}: {last[:_WIDE]}>")
+        if self.exit_code is not None:
+            parts.append(f"exit_code={self.exit_code}")
+        return f"Result({', '.join(parts)})"
+
+
+def _text(captured: bytes, dropped: int) -> str:
+    text = captured.decode("utf-8", "replace")
+    if not dropped:
+        return text
+    start = "\n" if text and not text.endswith("\n") else ""
+    return f"{text}{start}[csandbox: {dropped} more bytes were dropped]\n"
+
+
+_WIDE = 80  # characters of a string
+_LONG = 6  # items of a container
+_DEEP = 2  # containers in containers
+_PLAIN = (type(None), bool, float, complex, type(...))
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    dict: ("{", "}"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+
+
+def _brief(value: Any, depth: int = 0) -> str:
+    """Return a repr whose size and cost do not grow with the value."""
+    kind = type(value)
+    if kind in _PLAIN or (kind is int and value.bit_length() <= 256):
+        return repr(value)
+    if kind is str or kind is bytes:
+        return f"{value[:_WIDE]!r}{'...' if len(value) > _WIDE else ''}"
+    if kind not in _BRACKETS or depth > _DEEP:
+        return inert(f"<{kind.__name__}>")
+    opening, closing = _BRACKETS[kind]
+    parts: list[str] = []
+    for item in value.items() if kind is dict else value:
+        if len(parts) == _LONG:
+            parts.append("...")
+            break
+        pair = item if kind is dict else (item,)
+        parts.append(": ".join([_brief(each, depth + 1) for each in pair]))
+    comma = "," if kind is tuple and len(parts) == 1 else ""
+    return f"{opening}{', '.join(parts)}{comma}{closing}"

@@ -1,0 +1,472 @@
+"""run and execute: from a target and a policy to a value or a Result."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+
+from csandbox import _csandbox, shipping, zygotes
+from csandbox.errors import (
+    Cancelled,
+    GuestCrash,
+    GuestError,
+    GuestExit,
+    LimitError,
+    PolicyError,
+    ResultError,
+    SandboxError,
+    TimeLimitError,
+    UnavailableError,
+)
+from csandbox.policy import make_policy
+from csandbox.remedies import remedy
+from csandbox.result import Isolation, Result, Usage
+from csandbox.text import Inert
+from csandbox.zygotes import Template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TextIO
+
+    from csandbox.policy import Policy
+
+    Sink = Callable[[int, bytes], object]
+
+SETUP_SECONDS = 30.0  # from the request to an armed cell
+FILENAME = "<guest>"
+# Beyond the policy's env: what programs cannot do without.
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+}
+
+
+def run(
+    target: str | Callable[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    stdin: str | bytes | None = None,
+    policy: Policy | None = None,
+    **overrides: Any,
+) -> Any:
+    """Run untrusted code in a cell of its own and return its value.
+
+    `target` is source text or a callable.  Source runs as `__main__`, with
+    `inputs` as its variables; its value is that of its last statement if
+    that is an expression, or else None; with `outputs`, names of variables,
+    it is a dict of those.  A callable is called with `args` and `kwargs`,
+    and travels by value, as they do: the cell works on copies.  `stdin` is
+    what the guest reads from its standard input.  `overrides` are fields of
+    Policy, such as timeout=2.
+
+    What the guest prints appears on `sys.stdout` and `sys.stderr` as it
+    comes.  The value is plain data: None, bool, int, float, complex, str,
+    bytes, bytearray, list, tuple, dict, set, frozenset, Ellipsis, range,
+    slice, and those of datetime, decimal, fractions, uuid and collections.
+
+    Raises GuestError for an exception of the guest, GuestExit if it exits,
+    GuestCrash if a signal kills it, TimeLimitError and other LimitErrors at
+    its limits, ResultError for a value that may not cross, UnavailableError
+    if the sandbox cannot be set up, and PolicyError or TypeError, before
+    anything starts, for bad arguments.  Whatever happens, nothing of the run
+    is left when this returns.
+    """
+    job, policy = _prepare(
+        target, args, kwargs, inputs, outputs, policy, overrides
+    )
+    streams = {1: _Passed(sys.stdout), 2: _Passed(sys.stderr)}
+    result = _execute(
+        job,
+        _stdin_bytes(stdin),
+        policy,
+        sink=lambda stream, chunk: streams[stream].write(chunk),
+    )
+    for number, dropped in (
+        (1, result.usage.stdout_dropped),
+        (2, result.usage.stderr_dropped),
+    ):
+        streams[number].finish(dropped)
+    return result.unwrap()
+
+
+def execute(
+    target: str | Callable[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    stdin: str | bytes | None = None,
+    policy: Policy | None = None,
+    **overrides: Any,
+) -> Result:
+    """Run untrusted code like `run`, and return a Result.
+
+    Never raises for what the guest did: `result.error` is what `run` would
+    have raised.  What it prints is captured in `result.stdout` and
+    `result.stderr`.  Raises UnavailableError if the sandbox cannot be set
+    up, and PolicyError or TypeError for bad arguments.
+    """
+    job, policy = _prepare(
+        target, args, kwargs, inputs, outputs, policy, overrides
+    )
+    return _execute(job, _stdin_bytes(stdin), policy)
+
+
+def run_program(
+    source: str,
+    filename: str,
+    argv: Sequence[str],
+    *,
+    stdin: bytes,
+    policy: Policy,
+    on_output: Sink,
+) -> Result:
+    """Run a program for the command line.
+
+    `on_output(1 or 2, chunk)` gets its output as it comes; what it raises
+    ends the run and comes out of here.
+    """
+    _check_source(source)
+    job = _source_job(source, filename, argv, {}, None)
+    return _execute(job, stdin, policy, sink=on_output)
+
+
+# --- the job -----------------------------------------------------------------
+
+
+def _prepare(
+    target: object,
+    args: object,
+    kwargs: object,
+    inputs: object,
+    outputs: object,
+    policy: Policy | None,
+    overrides: dict[str, Any],
+) -> tuple[dict[str, Any], Policy]:
+    policy = make_policy(policy, overrides)
+    if type(target) is str:
+        if args or kwargs:
+            raise TypeError(
+                "args and kwargs go with a callable; give source text its "
+                "variables with inputs={...}"
+            )
+        _check_source(target)
+        names = _output_names(outputs)
+        variables = _string_keys("inputs", inputs)
+        return _source_job(target, FILENAME, [""], variables, names), policy
+    if not callable(target):
+        raise TypeError(
+            "target must be source text or a callable, not "
+            f"{type(target).__name__}"
+        )
+    if inputs is not None or outputs is not None:
+        raise TypeError(
+            "inputs and outputs go with source text; give a callable its "
+            "arguments with args=(...) and kwargs={...}"
+        )
+    return _call_job(target, args, _string_keys("kwargs", kwargs)), policy
+
+
+def _check_source(source: str) -> None:
+    if "\0" in source:
+        raise PolicyError(
+            "target must be Python source, which cannot hold a NUL"
+        )
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise PolicyError(
+            "target must be Python source, which cannot hold the lone "
+            f"surrogate at index {error.start}"
+        ) from None
+
+
+def _string_keys(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if type(value) is not dict or any(type(key) is not str for key in value):
+        raise TypeError(
+            f"{name} must be a dict with names as keys, not "
+            f"{type(value).__name__}"
+        )
+    return value
+
+
+def _output_names(outputs: object) -> tuple[str, ...] | None:
+    if outputs is None:
+        return None
+    if type(outputs) not in (tuple, list):
+        raise TypeError(
+            "outputs must be a tuple or list of names of variables, not "
+            f"{type(outputs).__name__}"
+        )
+    names = tuple(outputs)  # type: ignore[arg-type]
+    if any(type(name) is not str for name in names):
+        raise TypeError("outputs must hold names of variables")
+    return names
+
+
+def _source_job(
+    source: str,
+    filename: str,
+    argv: Sequence[str],
+    inputs: dict[str, Any],
+    outputs: tuple[str, ...] | None,
+) -> dict[str, Any]:
+    payload = b""
+    if inputs:
+        payload = shipping.dump_inputs(inputs, zygotes.visible_roots())
+    return {
+        "kind": "source",
+        "source": source,
+        "filename": filename,
+        "argv": tuple(argv),
+        "payload": payload,
+        "outputs": outputs,
+    }
+
+
+def _call_job(
+    function: Callable[..., Any], args: object, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    if type(args) not in (tuple, list):
+        raise TypeError(
+            f"args must be a tuple or list, not {type(args).__name__}"
+        )
+    positional = tuple(args)  # type: ignore[arg-type]
+    roots = zygotes.visible_roots()
+    return {
+        "kind": "call",
+        "argv": ("",),
+        "payload": shipping.dump_call(function, positional, kwargs, roots),
+    }
+
+
+def _stdin_bytes(stdin: object) -> bytes:
+    if stdin is None:
+        return b""
+    if type(stdin) is bytes:
+        return stdin
+    if type(stdin) is str:
+        return stdin.encode("utf-8", "surrogateescape")
+    raise TypeError(
+        f"stdin must be str, bytes or None, not {type(stdin).__name__}"
+    )
+
+
+def _frame(job: dict[str, Any], policy: Policy) -> bytes:
+    payload = pickle.dumps({**job, "env": {**ENVIRONMENT, **policy.env}}, 5)
+    order = sys.byteorder
+    return (
+        _csandbox.FRAME_MAGIC.to_bytes(4, order)
+        + _csandbox.FRAME_JOB.to_bytes(4, order)
+        + len(payload).to_bytes(8, order)
+        + payload
+    )
+
+
+# --- the run -----------------------------------------------------------------
+
+
+def _execute(
+    job: dict[str, Any],
+    stdin: bytes,
+    policy: Policy,
+    *,
+    sink: Sink | None = None,
+    template: Template | None = None,
+) -> Result:
+    """Do one job.  `template` is for tests of the mechanisms."""
+    if template is None:
+        template = Template(preload=policy.preload)
+    frame = _frame(job, policy)
+    cell = zygotes.start_run(template, policy)
+    try:
+        outcome = cell.communicate(
+            frame,
+            stdin,
+            timeout=policy.timeout,
+            setup_timeout=SETUP_SECONDS,
+            output=policy.output_bytes,
+            result=policy.result_bytes,
+            sink=sink,
+        )
+    finally:
+        zygotes.end_run(cell)
+    if outcome["ending"] == "setup":
+        zygotes.discard_dead(template)
+        raise _setup_error(outcome)
+    if outcome["ending"] == "lost":
+        zygotes.discard(template)
+    value, error = _judge(outcome, policy)
+    return Result(
+        value=value,
+        stdout_bytes=outcome["stdout"],
+        stderr_bytes=outcome["stderr"],
+        error=error,
+        exit_code=_exit_code(outcome, error),
+        usage=_usage(outcome, policy),
+        isolation=_isolation(outcome),
+    )
+
+
+def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
+    step, errno = outcome["step"], outcome["errno"]
+    detail = outcome["text"]
+    if step == "canary" and outcome["detail"]:
+        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
+    guarantee, text = remedy(step, errno)
+    return UnavailableError(guarantee, step, errno, text, detail)
+
+
+def _judge(
+    outcome: dict[str, Any], policy: Policy
+) -> tuple[Any, SandboxError | None]:
+    """Say what an ending means: a value, or an error."""
+    ending = outcome["ending"]
+    if ending == "frame":
+        return _open_frame(outcome["kind"], outcome["payload"], policy)
+    if ending == "exited":
+        return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
+    if ending == "signalled":
+        return None, _killed_by(os.WTERMSIG(outcome["wait_status"]), policy)
+    if ending == "timeout":
+        return None, TimeLimitError("timeout", f"{policy.timeout:g} s")
+    if ending == "cancelled":
+        return None, Cancelled()
+    if ending == "too big":
+        announced = outcome["announced"]
+        return None, LimitError(
+            "result", f"{policy.result} (its value takes {announced} bytes)"
+        )
+    if ending == "malformed":
+        return None, ResultError(
+            "the guest sent something that is no result: it was cut short, "
+            "or the guest wrote to the result pipe itself"
+        )
+    return None, UnavailableError(
+        "",
+        "zygote",
+        0,
+        "The process that forks cells was killed, by the system when memory "
+        "ran out or by someone: run again.",
+    )
+
+
+def _killed_by(number: int, policy: Policy) -> SandboxError:
+    if number == signal.SIGXCPU:
+        return TimeLimitError("timeout", f"{policy.timeout:g} s")
+    return GuestCrash(number)
+
+
+def _decode(payload: bytes, policy: Policy) -> Any:
+    # A value takes more room than its pickle: small ints are 2 bytes there,
+    # 36 with their place in a list here.
+    return _csandbox.decode(payload, memory=32 * policy.result_bytes)
+
+
+def _open_frame(
+    kind: int, payload: bytes, policy: Policy
+) -> tuple[Any, SandboxError | None]:
+    try:
+        value = _decode(payload, policy)
+    except (ValueError, MemoryError) as error:
+        return None, ResultError(f"the guest's value may not cross: {error}")
+    if kind == _csandbox.FRAME_VALUE:
+        return value, None
+    names = ("type", "message", "traceback")
+    if kind != _csandbox.FRAME_ERROR:
+        names = ("type",)
+    if type(value) is not dict or any(
+        type(value.get(name)) is not str for name in names
+    ):
+        return None, ResultError("the guest sent a malformed account of its end")
+    texts = [value[name] for name in names]
+    if kind == _csandbox.FRAME_ERROR:
+        return None, GuestError(*texts)
+    return None, ResultError(
+        f"the guest's value holds {texts[0]}, which cannot cross; return "
+        "plain data, such as numbers, strings, lists and dicts, instead"
+    )
+
+
+def _exit_code(
+    outcome: dict[str, Any], error: SandboxError | None
+) -> int | None:
+    if error is None:
+        return 0
+    if isinstance(error, GuestExit):
+        return error.code
+    return 1 if isinstance(error, GuestError) else None
+
+
+def _usage(outcome: dict[str, Any], policy: Policy) -> Usage:
+    most = policy.output_bytes
+    return Usage(
+        wall=outcome["wall"],
+        user=outcome["user"],
+        system=outcome["system"],
+        peak_memory=outcome["peak_memory"],
+        stdout_bytes=outcome["stdout_total"],
+        stderr_bytes=outcome["stderr_total"],
+        stdout_dropped=max(0, outcome["stdout_total"] - most),
+        stderr_dropped=max(0, outcome["stderr_total"] - most),
+    )
+
+
+def _isolation(outcome: dict[str, Any]) -> Isolation:
+    bits = outcome["detail"]
+    return Isolation(
+        mechanisms=frozenset(
+            name for name, bit in _csandbox.MECHANISMS.items() if bits & bit
+        ),
+        landlock_abi=bits >> 16,
+        uid=zygotes.uid(),
+    )
+
+
+# --- output that is passed on ------------------------------------------------
+
+
+class _Passed:
+    """Writes a stream of the guest to a text stream of ours, as it comes."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._decoder = Inert(raw=not _shows_markup(stream))
+
+    def write(self, chunk: bytes) -> None:
+        self._put(self._decoder.feed(chunk))
+
+    def finish(self, dropped: int) -> None:
+        text = self._decoder.finish()
+        if dropped:
+            text += f"\n[csandbox: {dropped} more bytes were dropped]\n"
+        self._put(text)
+
+    def _put(self, text: str) -> None:
+        if self._stream is None or not text:
+            return
+        encoding = getattr(self._stream, "encoding", None)
+        if encoding:
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _shows_markup(stream: TextIO | None) -> bool:
+    """Whether escape sequences in the stream would act on what shows it."""
+    if stream is None:
+        return False
+    if type(stream).__module__.partition(".")[0] == "ipykernel":
+        return True
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())

@@ -1,0 +1,82 @@
+"""What goes in: jobs, as bytes that a cell can load.
+
+Everything here is trusted data on its way to an untrusted place.  Callables
+travel by value through cloudpickle, with the modules that a cell cannot
+import; plain data travels through pickle, which is the same but quicker.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from threading import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+    from typing import Any
+
+_PROTOCOL = 5
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+# cloudpickle's list of modules to ship by value belongs to the process.
+_by_value = Lock()
+
+
+def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> bytes:
+    """Return the bytes of a namespace; `roots` are what the cell can see."""
+    if all(type(value) in _SCALARS for value in inputs.values()):
+        return pickle.dumps(inputs, _PROTOCOL)
+    return _dump_by_value(inputs, roots, "inputs")
+
+
+def dump_call(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    roots: tuple[str, ...],
+) -> bytes:
+    """Return the bytes of a call; `roots` are what the cell can see."""
+    return _dump_by_value((function, args, kwargs), roots, "the call")
+
+
+def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> bytes:
+    import cloudpickle
+
+    with _by_value:
+        modules = list(_invisible_modules(roots))
+        registered = cloudpickle.list_registry_pickle_by_value()
+        modules = [each for each in modules if each.__name__ not in registered]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            data: bytes = cloudpickle.dumps(value, _PROTOCOL)
+        except RecursionError:
+            raise TypeError(
+                f"{what} cannot be sent to the sandbox: it is nested too "
+                "deeply or refers to too much"
+            ) from None
+        except Exception as error:
+            raise TypeError(
+                f"{what} cannot be sent to the sandbox: {error}; "
+                "send plain data, and open files or locks inside"
+            ) from error
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+    return data
+
+
+def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
+    """Yield the imported modules whose files a cell cannot see."""
+    below = tuple(f"{root}/" for root in roots)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if (
+            type(file) is str
+            and name not in ("__main__", "__mp_main__")
+            and module.__name__ == name
+            and not file.startswith(below)
+            and name.partition(".")[0] != "csandbox"
+        ):
+            yield module

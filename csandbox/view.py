@@ -1,0 +1,175 @@
+"""What a run sees of the host's files, and which user it becomes.
+
+A view is a list of (kind, source, target) for the core, in the order in
+which they are placed.  Paths keep their names, so that `sys.path`, compiled
+paths and the loader's cache mean the same inside as outside.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Entry = tuple[str, str, str]
+
+DEVICES = ("null", "zero", "full", "random", "urandom")
+
+# Read-only for everybody on any system, and looked for by Python's modules
+# or by libraries that wheels are linked with.
+_DATA = (
+    "/etc/ld.so.cache",
+    "/etc/alternatives",  # Debian picks its BLAS there
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/lib/ssl",
+    "/usr/lib/locale",
+    "/usr/share/zoneinfo",
+)
+_SHARED_PREFIXES = ("/", "/usr", "/usr/local")
+
+
+def import_path() -> list[str]:
+    """Return the entries of `sys.path` that belong to the environment.
+
+    These are the standard library and site-packages, never the caller's
+    directory, PYTHONPATH, the user's site-packages in the home directory, or
+    what a .pth file added elsewhere (an editable install).
+    """
+    roots = {os.path.dirname(os.__file__), *_site_packages()}
+    zipped = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    paths = []
+    for path in sys.path:
+        if not os.path.isabs(path) or path in paths:
+            continue
+        inside = any(path == root or path.startswith(f"{root}/") for root in roots)
+        if inside or os.path.basename(path) == zipped:
+            paths.append(path)
+    return paths
+
+
+def environment_view() -> list[Entry]:
+    """Return the view of `packages="environment"`."""
+    trees = _without_nested(filter(os.path.exists, _trees()))
+    links = [(link, os.readlink(link)) for link in _links()]
+    return [
+        *(("tree", path, path) for path in trees),
+        *(("symlink", text, link) for link, text in links),
+        *(("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES),
+        # POSIX shared memory and semaphores then lie in the scratch space.
+        ("symlink", "/tmp", "/dev/shm"),
+        ("directory", "", "/tmp"),
+    ]
+
+
+def roots(view: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the directories of the host that a view shows."""
+    return tuple(target for kind, _, target in view if kind == "tree")
+
+
+def _site_packages() -> list[str]:
+    import site
+
+    return site.getsitepackages()
+
+
+def _trees() -> Iterator[str]:
+    yield os.path.dirname(os.__file__)
+    yield from import_path()
+    for prefix in (sys.base_prefix, sys.base_exec_prefix, sys.prefix):
+        if os.path.normpath(prefix) not in _SHARED_PREFIXES:
+            yield f"{prefix}/lib"
+            yield f"{prefix}/share"
+        yield f"{prefix}/pyvenv.cfg"
+    yield from _executables()
+    yield from _libraries()
+    yield from _DATA
+
+
+def _executables() -> Iterator[str]:
+    for path in (sys.executable, getattr(sys, "_base_executable", "")):
+        if path:
+            yield path
+            yield os.path.realpath(path)
+
+
+def _libraries() -> Iterator[str]:
+    multiarch = getattr(sys.implementation, "_multiarch", "")
+    if multiarch and os.path.isdir(f"/usr/lib/{multiarch}"):
+        yield f"/usr/lib/{multiarch}"
+        yield from _unless_link(f"/lib/{multiarch}")
+    else:
+        yield "/usr/lib"
+        yield from _unless_link("/lib")
+    yield "/usr/lib64"
+    yield from _unless_link("/lib64")
+    yield "/usr/local/lib"
+
+
+def _links() -> list[str]:
+    return [path for path in ("/lib", "/lib64") if os.path.islink(path)]
+
+
+def _unless_link(path: str) -> list[str]:
+    """Return the path, unless it is below a link that the view has too."""
+    return [] if os.path.islink("/" + path.split("/")[1]) else [path]
+
+
+def _without_nested(paths: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    for path in sorted(map(os.path.abspath, paths)):
+        if not kept or not f"{path}/".startswith(f"{kept[-1]}/"):
+            kept.append(path)
+    return kept
+
+
+def unused_uid() -> int:
+    """Return a user id of this user namespace that nobody has.
+
+    From the range that systemd leaves free for nobody at all, or, where only
+    few ids are mapped (a container with a user namespace), below nobody's.
+    """
+    mapped = list(_ranges("/proc/self/uid_map"))
+    taken = [*_passwd_ids(), *_subordinate_ids()]
+    for candidate in (*range(2147420000, 2147420100), *range(65533, 60000, -1)):
+        in_map = any(start <= candidate < start + n for start, n in mapped)
+        free = all(not start <= candidate < start + n for start, n in taken)
+        if in_map and free:
+            return candidate
+    return 65533
+
+
+def _ranges(path: str) -> Iterator[tuple[int, int]]:
+    with open(path) as file:
+        for line in file:
+            start, _, count = line.split()
+            yield int(start), int(count)
+
+
+def _records(path: str) -> Iterator[list[str]]:
+    try:
+        with open(path, errors="replace") as file:
+            for line in file:
+                yield line.strip().split(":")
+    except OSError:
+        return
+
+
+def _passwd_ids() -> Iterator[tuple[int, int]]:
+    for record in _records("/etc/passwd"):
+        if len(record) > 2 and record[2].isdecimal():
+            yield int(record[2]), 1
+
+
+def _subordinate_ids() -> Iterator[tuple[int, int]]:
+    for record in _records("/etc/subuid"):
+        if len(record) == 3 and record[1].isdecimal() and record[2].isdecimal():
+            yield int(record[1]), int(record[2])

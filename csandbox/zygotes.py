@@ -1,0 +1,228 @@
+"""The zygotes of this process: one per plan, started when first needed.
+
+Safe from any thread.  In a fork of this process there are none to begin with:
+the descriptors that it inherited are closed, the processes stay its parent's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from threading import Lock
+
+from csandbox import _csandbox
+from csandbox.errors import UnavailableError
+from csandbox.remedies import remedy
+from csandbox.result import Record
+from csandbox.view import environment_view, import_path, roots, unused_uid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox._csandbox import Run, Zygote
+    from csandbox.policy import Policy
+
+BOOT_SECONDS = 60.0  # imports of preload included
+ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
+
+# With -I -S -B the zygote reads no variable, directory or .pth file that
+# could be the caller's; what site would do is done by the guest's preload.
+_FLAGS = ("-I", "-S", "-B", "-X", "utf8")
+_BOOTSTRAP = """\
+import sys
+sys.path[:] = {path!r}
+sys.prefix, sys.exec_prefix = {prefix!r}, {exec_prefix!r}
+from _frozen_importlib import ModuleSpec, module_from_spec
+from _frozen_importlib_external import ExtensionFileLoader
+_loader = ExtensionFileLoader("csandbox._csandbox", {core!r})
+_spec = ModuleSpec("csandbox._csandbox", _loader, origin={core!r})
+_core = module_from_spec(_spec)
+_loader.exec_module(_core)
+_guest = {{"__name__": "csandbox_guest"}}
+with open({guest!r}, "rb") as _file:
+    exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
+_core.serve(_guest["preload"])
+_guest["main"]()
+"""
+
+
+class Template(Record):
+    """What tells one zygote from another."""
+
+    preload: tuple[str, ...] = ()
+    mechanisms: int = ALL_MECHANISMS
+    fault: tuple[str, int] | None = None
+
+
+class _Registry:
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.starting: dict[Template, Lock] = {}
+        self.zygotes: dict[Template, Zygote] = {}
+        self.runs: set[Run] = set()
+
+    def close(self) -> None:
+        zygotes, self.zygotes = self.zygotes, {}
+        for zygote in zygotes.values():
+            zygote.close()
+
+
+_registry = _Registry()
+_uid: int | None = None
+
+
+def uid() -> int:
+    """Return the user id, as the host sees it, that guests run as."""
+    global _uid
+    if not _csandbox.is_root():
+        return os.geteuid()
+    if _uid is None:
+        _uid = unused_uid()
+    return _uid
+
+
+def start_run(template: Template, policy: Policy) -> Run:
+    """Return a cell in the making, of a zygote that is started if need be."""
+    for attempt in (1, 2):
+        zygote = _zygote(template)
+        try:
+            run = zygote.start(**_limits(policy))
+        except OSError as error:
+            if zygote.alive:
+                raise _unavailable("host-descriptors", error.errno or 0, "")
+            # It was killed while idle, and nothing was lost by it.
+            discard(template, zygote)
+            if attempt == 2:
+                raise _unavailable("boot", error.errno or 0, "")
+            continue
+        _registry.runs.add(run)
+        return run
+    raise AssertionError("unreachable")
+
+
+def end_run(run: Run) -> None:
+    """Close a run, whatever state it is in."""
+    run.close()
+    _registry.runs.discard(run)
+
+
+def discard(template: Template, zygote: Zygote | None = None) -> None:
+    """End a zygote, and every run of it; the next run starts another."""
+    registry = _registry
+    with registry.lock:
+        current = registry.zygotes.get(template)
+        if current is None or (zygote is not None and current is not zygote):
+            return
+        del registry.zygotes[template]
+    current.close()
+
+
+def discard_dead(template: Template) -> None:
+    """End the template's zygote if its process is gone."""
+    zygote = _registry.zygotes.get(template)
+    if zygote is not None and not zygote.alive:
+        discard(template, zygote)
+
+
+def shutdown() -> None:
+    """End all zygotes and with them all runs."""
+    _registry.close()
+
+
+def visible_roots() -> tuple[str, ...]:
+    """Return the directories of the host that every cell sees."""
+    return roots(environment_view())
+
+
+def _zygote(template: Template) -> Zygote:
+    registry = _registry
+    zygote = registry.zygotes.get(template)
+    if zygote is not None:
+        return zygote
+    with registry.lock:
+        starting = registry.starting.setdefault(template, Lock())
+    # One start per template; others are not kept waiting for it.
+    with starting:
+        zygote = registry.zygotes.get(template)
+        if zygote is None:
+            zygote = _start(template)
+            with registry.lock:
+                registry.zygotes[template] = zygote
+    return zygote
+
+
+def _start(template: Template) -> Zygote:
+    if not sys.executable:
+        raise _unavailable("exec", 2, "sys.executable is empty")
+    plan = _csandbox.build_plan(
+        environment_view(),
+        ",".join(template.preload),
+        uid() if _csandbox.is_root() else 0,
+        template.mechanisms,
+        template.fault,
+    )
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
+    try:
+        return _csandbox.Zygote(argv, _environment(), plan, BOOT_SECONDS)
+    except _csandbox.SetupError as error:
+        step, errno, detail = error.args
+        raise _unavailable(step, errno, detail) from None
+
+
+def _bootstrap() -> str:
+    return _BOOTSTRAP.format(
+        path=import_path(),
+        prefix=sys.prefix,
+        exec_prefix=sys.exec_prefix,
+        core=os.path.abspath(_csandbox.__file__),
+        guest=os.path.join(os.path.dirname(os.path.abspath(__file__)), "_guest.py"),
+    )
+
+
+def _environment() -> list[str]:
+    """Return what the zygote itself needs; guests get the policy's."""
+    variables = ["LANG=C.UTF-8"]
+    # Without it some Pythons do not find their own library, and a build
+    # with sanitizers not theirs.
+    for name in ("LD_LIBRARY_PATH", *_SANITIZERS):
+        if name in os.environ:
+            variables.append(f"{name}={os.environ[name]}")
+    return variables
+
+
+_SANITIZERS = (
+    ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
+    if getattr(_csandbox, "SANITIZED", False)
+    else ()
+)
+
+
+def _limits(policy: Policy) -> dict[str, int]:
+    scratch = policy.scratch_bytes
+    cores = os.cpu_count() or 1
+    return {
+        "memory": policy.memory_bytes,
+        "scratch": scratch,
+        "inodes": max(64, scratch // 4096),
+        "threads": policy.threads,
+        "descriptors": 1024,
+        # Behind the host's own deadline, should it come late.
+        "cpu_seconds": int(policy.timeout * cores) + 2,
+    }
+
+
+def _unavailable(step: str, errno: int, detail: str) -> UnavailableError:
+    guarantee, text = remedy(step, errno)
+    return UnavailableError(guarantee, step, errno, text, detail)
+
+
+def _forget_in_child() -> None:
+    global _registry
+    old, _registry = _registry, _Registry()
+    for run in list(old.runs):
+        run.close()
+    old.close()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(shutdown)
