@@ -157,23 +157,31 @@ load_float(struct csb_decoder *d)
     return push_scalar(d, PyFloat_FromDouble(number), 1);
 }
 
+/* In blocks, which compilers turn into vectors. */
 static bool
 is_ascii(const unsigned char *at, size_t size)
 {
-    uint64_t word;
+    const uint64_t high = 0x8080808080808080u;
+    uint64_t words[8];
+    uint64_t any = 0;
 
-    for (; size >= sizeof word; at += sizeof word, size -= sizeof word) {
-        memcpy(&word, at, sizeof word);
-        if (word & 0x8080808080808080u) {
+    for (; size >= sizeof words; at += sizeof words, size -= sizeof words) {
+        memcpy(words, at, sizeof words);
+        for (int i = 0; i < 8; i++) {
+            any |= words[i];
+        }
+        if (any & high) {
             return false;
         }
+    }
+    for (; size >= 8; at += 8, size -= 8) {
+        memcpy(words, at, 8);
+        any |= words[0];
     }
     for (; size > 0; at++, size--) {
-        if (*at & 0x80) {
-            return false;
-        }
+        any |= *at;
     }
-    return true;
+    return !(any & high);
 }
 
 /* The bytes that a str takes of which that is the UTF-8. */
@@ -429,15 +437,24 @@ load_protocol(struct csb_decoder *d)
     return 0;
 }
 
-/* Lets signal handlers run (Ctrl-C), and other threads. */
+/* Allows itself a few opcodes more, if the budget of items does; before that
+ * lets signal handlers run (Ctrl-C), and other threads. */
 static int
-breathe(void)
+breathe(struct csb_decoder *d)
 {
+    if (d->items_left == 0) {
+        return csb_decode_charge_items(d, 1);
+    }
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
     Py_BEGIN_ALLOW_THREADS
     Py_END_ALLOW_THREADS
+    d->fuel = OPCODES_PER_BREATH;
+    if (d->fuel > d->items_left) {
+        d->fuel = d->items_left;
+    }
+    d->items_left -= d->fuel;
     return 0;
 }
 
@@ -556,8 +573,6 @@ obey(struct csb_decoder *d, int opcode)
 static int
 run(struct csb_decoder *d)
 {
-    size_t breath = OPCODES_PER_BREATH;
-
     if (load_protocol(d) < 0) {
         return -1;
     }
@@ -574,18 +589,12 @@ run(struct csb_decoder *d)
         if (*d->opcode == OP_STOP) {
             return 0;
         }
-        if (d->items_left == 0) {
-            return csb_decode_charge_items(d, 1);
-        }
-        d->items_left--;
-        if (obey(d, *d->opcode) < 0) {
+        if (d->fuel == 0 && breathe(d) < 0) {
             return -1;
         }
-        if (--breath == 0) {
-            breath = OPCODES_PER_BREATH;
-            if (breathe() < 0) {
-                return -1;
-            }
+        d->fuel--;
+        if (obey(d, *d->opcode) < 0) {
+            return -1;
         }
     }
 }

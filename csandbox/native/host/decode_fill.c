@@ -70,16 +70,43 @@ release(struct csb_decoder *d, size_t base)
     d->used = base;
 }
 
+/* Moves the entries from base up to the end of a list. */
 static int
 extend_list(struct csb_decoder *d, struct csb_entry *target, size_t base)
 {
+    Py_ssize_t count = (Py_ssize_t)(d->used - base);
+    Py_ssize_t size = PyList_GET_SIZE(target->object);
+    PyObject *moved;
+    int result;
+
     for (size_t i = base; i < d->used; i++) {
-        struct csb_entry *item = &d->stack[i];
-        if (csb_decode_absorb(d, target, item, true) < 0 ||
-            PyList_Append(target->object, item->object) < 0) {
+        if (csb_decode_absorb(d, target, &d->stack[i], true) < 0) {
             return -1;
         }
     }
+    moved = PyList_New(count);
+    if (moved == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyList_SET_ITEM(moved, i, d->stack[base + (size_t)i].object);
+    }
+    d->used = base;
+    result = PyList_SetSlice(target->object, size, size, moved);
+    Py_DECREF(moved);
+    return result;
+}
+
+static int
+append_one(struct csb_decoder *d, struct csb_entry *target)
+{
+    struct csb_entry *item = &d->stack[d->used - 1];
+
+    if (csb_decode_absorb(d, target, item, true) < 0 ||
+        PyList_Append(target->object, item->object) < 0) {
+        return -1;
+    }
+    release(d, d->used - 1);
     return 0;
 }
 
@@ -93,6 +120,7 @@ extend_deque(struct csb_decoder *d, struct csb_entry *target, size_t base)
             return -1;
         }
     }
+    release(d, base);
     return 0;
 }
 
@@ -100,25 +128,20 @@ int
 csb_decode_append(struct csb_decoder *d, size_t base)
 {
     struct csb_entry *target = find_target(d, base);
-    int result;
 
     if (target == NULL ||
-        csb_decode_charge_memory(d, (d->used - base) * CSB_SIZE_LIST_ITEM) < 0) {
+        csb_decode_charge_memory(d, (d->used - base) * CSB_SIZE_LIST_ITEM) <
+            0) {
         return -1;
     }
     if (PyList_CheckExact(target->object)) {
-        result = extend_list(d, target, base);
+        return d->used - base == 1 ? append_one(d, target)
+                                   : extend_list(d, target, base);
     }
-    else if (csb_decode_is_deque(d, target->object)) {
-        result = extend_deque(d, target, base);
+    if (csb_decode_is_deque(d, target->object)) {
+        return extend_deque(d, target, base);
     }
-    else {
-        return csb_decode_refuse(d, "its target is no list or deque");
-    }
-    if (result == 0) {
-        release(d, base);
-    }
-    return result;
+    return csb_decode_refuse(d, "its target is no list or deque");
 }
 
 /* Checks the entry as a key, which must be hashable all through. */

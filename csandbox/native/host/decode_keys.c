@@ -27,17 +27,16 @@ struct csb_shadow {
     size_t slots;      /* of the real table, a power of two */
     size_t usable;     /* keys that still fit without growing */
     size_t charged;    /* bytes taken from memory_left */
-    size_t *hashes;    /* slots of them; NULL while held <= SMALL */
-    uint8_t *occupied; /* stands behind hashes in the same block */
-    size_t first[SMALL];
+    size_t *table;     /* slots of ~hash; NULL while held <= SMALL.  No hash
+                        * is -1, so 0 marks a free slot. */
+    size_t first[SMALL]; /* the hashes, without a table */
 };
 
 static void
 free_table(struct csb_decoder *d, struct csb_shadow *shadow)
 {
-    PyMem_Free(shadow->hashes);
-    shadow->hashes = NULL;
-    shadow->occupied = NULL;
+    PyMem_Free(shadow->table);
+    shadow->table = NULL;
     d->memory_left += shadow->charged;
     shadow->charged = 0;
 }
@@ -46,9 +45,13 @@ static void
 pop_shadow(struct csb_decoder *d)
 {
     struct csb_shadow *shadow = d->shadows;
+
     d->shadows = shadow->below;
-    free_table(d, shadow);
-    PyMem_Free(shadow);
+    if (shadow->table != NULL) {
+        free_table(d, shadow);
+    }
+    PyMem_Free(d->spare_shadow);
+    d->spare_shadow = shadow;
 }
 
 void
@@ -57,6 +60,8 @@ csb_decode_free_shadows(struct csb_decoder *d)
     while (d->shadows != NULL) {
         pop_shadow(d);
     }
+    PyMem_Free(d->spare_shadow);
+    d->spare_shadow = NULL;
 }
 
 static int
@@ -106,12 +111,13 @@ probe(const struct csb_shadow *shadow, size_t hash, size_t patience,
             run += LINEAR_PROBES;
         }
         for (size_t i = 0; i < run; i++, steps++) {
-            if (!shadow->occupied[place + i]) {
+            size_t there = shadow->table[place + i];
+            if (there == 0) {
                 *ret_place = place + i;
                 *ret_equal = equal;
                 return steps;
             }
-            equal += shadow->hashes[place + i] == hash;
+            equal += there == ~hash;
         }
         perturb >>= PERTURB_SHIFT;
         place = (place * 5 + 1 + perturb) & mask;
@@ -121,60 +127,53 @@ probe(const struct csb_shadow *shadow, size_t hash, size_t patience,
     return steps;
 }
 
-static void
-settle(struct csb_shadow *shadow, size_t hash, size_t place)
-{
-    shadow->occupied[place] = 1;
-    shadow->hashes[place] = hash;
-}
-
-/* Charges the moves of a table being rebuilt, and makes them. */
+/* Charges putting so many hashes in a table being built, and does it.  They
+ * are stored as in a table, or as they are. */
 static int
-resettle(struct csb_decoder *d, struct csb_shadow *shadow,
-         const size_t *hashes, const uint8_t *occupied, size_t count)
+settle(struct csb_decoder *d, struct csb_shadow *shadow, const size_t *hashes,
+       size_t count, bool stored)
 {
     for (size_t i = 0; i < count; i++) {
+        size_t hash = stored ? ~hashes[i] : hashes[i];
         size_t place, equal;
-        if (occupied != NULL && !occupied[i]) {
+        if (stored && hashes[i] == 0) {
             continue;
         }
-        size_t steps = probe(shadow, hashes[i], d->work_left + FREE_STEPS,
-                             &place, &equal);
+        size_t steps = probe(shadow, hash, d->work_left + FREE_STEPS, &place,
+                             &equal);
         if (charge_beyond(d, steps, FREE_STEPS) < 0) {
             return -1;
         }
-        settle(shadow, hashes[i], place);
+        shadow->table[place] = ~hash;
     }
     return 0;
 }
 
 /* Gives shadow a table of its current number of slots. */
 static int
-build_table(struct csb_decoder *d, struct csb_shadow *shadow,
-            size_t old_slots)
+build_table(struct csb_decoder *d, struct csb_shadow *shadow, size_t old_slots)
 {
     struct csb_shadow old = *shadow;
-    size_t size = shadow->slots * (sizeof(size_t) + 1);
+    size_t size = shadow->slots * sizeof *shadow->table;
     int result;
 
     if (csb_decode_charge_memory(d, size) < 0) {
         return -1;
     }
-    shadow->hashes = PyMem_Calloc(1, size);
-    if (shadow->hashes == NULL) {
-        shadow->hashes = old.hashes;
+    shadow->table = PyMem_Calloc(1, size);
+    if (shadow->table == NULL) {
+        shadow->table = old.table;
         d->memory_left += size;
         PyErr_NoMemory();
         return -1;
     }
-    shadow->occupied = (uint8_t *)(shadow->hashes + shadow->slots);
     shadow->charged = size;
-    if (old.hashes != NULL) {
-        result = resettle(d, shadow, old.hashes, old.occupied, old_slots);
+    if (old.table != NULL) {
+        result = settle(d, shadow, old.table, old_slots, true);
         free_table(d, &old);
     }
     else {
-        result = resettle(d, shadow, shadow->first, NULL, shadow->held);
+        result = settle(d, shadow, shadow->first, shadow->held, false);
     }
     return result;
 }
@@ -186,7 +185,7 @@ grow(struct csb_decoder *d, struct csb_shadow *shadow)
 
     shadow->slots = grown(shadow->is_set, shadow->held);
     shadow->usable = fitting(shadow->is_set, shadow->slots) - shadow->held;
-    return shadow->hashes == NULL ? 0 : build_table(d, shadow, old_slots);
+    return shadow->table == NULL ? 0 : build_table(d, shadow, old_slots);
 }
 
 /* Charges a search for hash, before it is made in the real container. */
@@ -202,11 +201,11 @@ search(struct csb_decoder *d, struct csb_shadow *shadow, size_t hash,
     if (!shadow->is_set && shadow->usable == 0 && grow(d, shadow) < 0) {
         return -1;
     }
-    if (shadow->hashes == NULL && shadow->held == SMALL &&
+    if (shadow->table == NULL && shadow->held == SMALL &&
         build_table(d, shadow, 0) < 0) {
         return -1;
     }
-    if (shadow->hashes != NULL) {
+    if (shadow->table != NULL) {
         steps = probe(shadow, hash, d->work_left + FREE_STEPS, ret_place,
                       &equal);
     }
@@ -225,8 +224,8 @@ static int
 commit(struct csb_decoder *d, struct csb_shadow *shadow, size_t hash,
        size_t place)
 {
-    if (shadow->hashes != NULL) {
-        settle(shadow, hash, place);
+    if (shadow->table != NULL) {
+        shadow->table[place] = ~hash;
     }
     else {
         shadow->first[shadow->held] = hash;
@@ -234,6 +233,12 @@ commit(struct csb_decoder *d, struct csb_shadow *shadow, size_t hash,
     shadow->held++;
     shadow->usable--;
     return shadow->is_set && shadow->usable == 0 ? grow(d, shadow) : 0;
+}
+
+static Py_ssize_t
+count_keys(PyObject *container, bool is_set)
+{
+    return is_set ? PySet_GET_SIZE(container) : PyDict_GET_SIZE(container);
 }
 
 static int
@@ -293,19 +298,30 @@ find_shadow(struct csb_decoder *d, struct csb_entry *entry, size_t slot)
     if (entry->shadowed) {
         return d->shadows;
     }
-    shadow = PyMem_Calloc(1, sizeof *shadow);
+    shadow = d->spare_shadow;
+    d->spare_shadow = NULL;
     if (shadow == NULL) {
-        PyErr_NoMemory();
-        return NULL;
+        shadow = PyMem_Malloc(sizeof *shadow);
+        if (shadow == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
     }
     shadow->slot = slot;
     shadow->is_set = PyAnySet_CheckExact(entry->object);
+    shadow->held = 0;
     shadow->slots = 8;
     shadow->usable = fitting(shadow->is_set, shadow->slots);
+    shadow->charged = 0;
+    shadow->table = NULL;
     shadow->below = d->shadows;
     d->shadows = shadow;
     entry->shadowed = 1;
-    return seed(d, shadow, entry->object) < 0 ? NULL : shadow;
+    if (count_keys(entry->object, shadow->is_set) > 0 &&
+        seed(d, shadow, entry->object) < 0) {
+        return NULL;
+    }
+    return shadow;
 }
 
 static int
@@ -318,12 +334,6 @@ insert(PyObject *container, PyObject *key, PyObject *value)
         return PyODict_SetItem(container, key, value);
     }
     return PyDict_SetItem(container, key, value);
-}
-
-static Py_ssize_t
-count_keys(PyObject *container, bool is_set)
-{
-    return is_set ? PySet_GET_SIZE(container) : PyDict_Size(container);
 }
 
 static int

@@ -55,8 +55,12 @@ csb_decode_memory_spent(struct csb_decoder *d)
 int
 csb_decode_charge_items(struct csb_decoder *d, size_t count)
 {
-    if (count > d->items_left) {
+    if (count > d->items_left + d->fuel) {
         return csb_decode_refuse(d, "the value has too many items");
+    }
+    if (count > d->items_left) {
+        d->fuel -= count - d->items_left;
+        count = d->items_left;
     }
     d->items_left -= count;
     return 0;
@@ -87,7 +91,7 @@ csb_decode_check_fragile(struct csb_decoder *d)
 static int
 grow(struct csb_decoder *d, void *array, size_t *room, size_t size)
 {
-    size_t more = *room == 0 ? 64 : *room;
+    size_t more = *room == 0 ? 16 : *room;
     void *moved;
 
     if (csb_decode_charge_memory(d, more * size) < 0) {

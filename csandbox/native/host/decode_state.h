@@ -83,8 +83,10 @@ struct csb_decoder {
     size_t memo_room;
 
     struct csb_shadow *shadows; /* of open containers, the highest first */
+    struct csb_shadow *spare_shadow; /* to be used again */
 
-    size_t items_left;
+    size_t fuel;       /* opcodes until the next breath, part of items */
+    size_t items_left; /* besides */
     size_t memory_left;
     size_t work_left; /* units of hashing, comparing, dividing */
     size_t depth_limit;

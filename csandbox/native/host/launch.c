@@ -251,8 +251,10 @@ map_ids(pid_t pid, int as_root)
         }
     }
     else {
-        (void)snprintf(users, sizeof users, "0 %u 1\n", geteuid());
-        (void)snprintf(groups, sizeof groups, "0 %u 1\n", getegid());
+        /* Not to 0: a namespace below one's own may map that only with
+         * CAP_SETFCAP (user_namespaces(7), Linux 5.12). */
+        (void)snprintf(users, sizeof users, "%1$u %1$u 1\n", geteuid());
+        (void)snprintf(groups, sizeof groups, "%1$u %1$u 1\n", getegid());
         /* Without it an unprivileged process may not map groups. */
         result = write_proc(pid, "setgroups", "deny");
     }
