@@ -21,6 +21,7 @@ if os.environ.get("CSANDBOX_WERROR") == "1":
 if os.environ.get("CSANDBOX_SANITIZE") == "1":
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     compile_args += [*sanitizers, "-fno-omit-frame-pointer", "-O1", "-g"]
+    compile_args += ["-DCSB_SANITIZED"]
     link_args += sanitizers
 
 setup(

@@ -328,6 +328,16 @@ def _leave(code):
     _exit(code)
 
 
+class _Suppress:
+    """What the guest left behind may raise anything."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return True
+
+
 def _finish() -> None:
     """End as Python ends: threads, exit functions, streams."""
     threading = sys.modules.get("threading")
@@ -336,17 +346,13 @@ def _finish() -> None:
             threading._shutdown()
     except _BaseException:
         sys.excepthook(*sys.exc_info())
-    try:
+    with _Suppress():
         import atexit
 
         atexit._run_exitfuncs()
-    except _BaseException:
-        pass
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with _Suppress():
             stream.flush()
-        except _BaseException:
-            pass
 
 
 def _send(kind, payload) -> None:

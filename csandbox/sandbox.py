@@ -388,7 +388,9 @@ def _open_frame(
     if type(value) is not dict or any(
         type(value.get(name)) is not str for name in names
     ):
-        return None, ResultError("the guest sent a malformed account of its end")
+        return None, ResultError(
+            "the guest sent a malformed account of its end"
+        )
     texts = [value[name] for name in names]
     if kind == _csandbox.FRAME_ERROR:
         return None, GuestError(*texts)

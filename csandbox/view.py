@@ -50,7 +50,9 @@ def import_path() -> list[str]:
     for path in sys.path:
         if not os.path.isabs(path) or path in paths:
             continue
-        inside = any(path == root or path.startswith(f"{root}/") for root in roots)
+        inside = any(
+            path == root or path.startswith(f"{root}/") for root in roots
+        )
         if inside or os.path.basename(path) == zipped:
             paths.append(path)
     return paths
@@ -139,7 +141,10 @@ def unused_uid() -> int:
     """
     mapped = list(_ranges("/proc/self/uid_map"))
     taken = [*_passwd_ids(), *_subordinate_ids()]
-    for candidate in (*range(2147420000, 2147420100), *range(65533, 60000, -1)):
+    for candidate in (
+        *range(2147420000, 2147420100),
+        *range(65533, 60000, -1),
+    ):
         in_map = any(start <= candidate < start + n for start, n in mapped)
         free = all(not start <= candidate < start + n for start, n in taken)
         if in_map and free:
@@ -171,5 +176,9 @@ def _passwd_ids() -> Iterator[tuple[int, int]]:
 
 def _subordinate_ids() -> Iterator[tuple[int, int]]:
     for record in _records("/etc/subuid"):
-        if len(record) == 3 and record[1].isdecimal() and record[2].isdecimal():
+        if (
+            len(record) == 3
+            and record[1].isdecimal()
+            and record[2].isdecimal()
+        ):
             yield int(record[1]), int(record[2])

@@ -89,11 +89,13 @@ def start_run(template: Template, policy: Policy) -> Run:
             run = zygote.start(**_limits(policy))
         except OSError as error:
             if zygote.alive:
-                raise _unavailable("host-descriptors", error.errno or 0, "")
+                raise _unavailable(
+                    "host-descriptors", error.errno or 0, ""
+                ) from None
             # It was killed while idle, and nothing was lost by it.
             discard(template, zygote)
             if attempt == 2:
-                raise _unavailable("boot", error.errno or 0, "")
+                raise _unavailable("boot", error.errno or 0, "") from None
             continue
         _registry.runs.add(run)
         return run
@@ -175,7 +177,9 @@ def _bootstrap() -> str:
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=os.path.join(os.path.dirname(os.path.abspath(__file__)), "_guest.py"),
+        guest=os.path.join(
+            os.path.dirname(os.path.abspath(__file__)), "_guest.py"
+        ),
     )
 
 
@@ -192,7 +196,7 @@ def _environment() -> list[str]:
 
 _SANITIZERS = (
     ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
-    if getattr(_csandbox, "SANITIZED", False)
+    if _csandbox.SANITIZED
     else ()
 )
 

@@ -60,8 +60,8 @@ filter_answers(void)
     /* With a bit that only a filter of 64 bits would look at. */
     long family = (1L << 32) | AF_INET;
     return syscall(SYS_socket, family, SOCK_STREAM, 0) == -1 &&
-           errno == EACCES && unshare(CLONE_NEWUSER) == -1 &&
-           errno == EPERM && kill(1, 0) == -1 && errno == EPERM &&
+           errno == EACCES && unshare(CLONE_NEWUSER) == -1 && errno == EPERM &&
+           kill(1, 0) == -1 && errno == EPERM &&
            prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2;
 }
 

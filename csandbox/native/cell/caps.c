@@ -38,7 +38,8 @@ csb_caps_drop(const struct csb_cell *cell)
     }
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
         prctl(PR_SET_SECUREBITS,
-              SECURE_ALL_BITS | SECURE_ALL_LOCKS | SECBIT_NO_CAP_AMBIENT_RAISE |
+              SECURE_ALL_BITS | SECURE_ALL_LOCKS |
+                  SECBIT_NO_CAP_AMBIENT_RAISE |
                   SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
               0, 0, 0) < 0) {
         return -errno;

@@ -16,8 +16,7 @@
 #define READ_RIGHTS                                                           \
     (CSB_LANDLOCK_FS_EXECUTE | CSB_LANDLOCK_FS_READ_FILE |                    \
      CSB_LANDLOCK_FS_READ_DIR)
-#define FILE_RIGHTS                                                           \
-    (CSB_LANDLOCK_FS_READ_FILE | CSB_LANDLOCK_FS_WRITE_FILE)
+#define FILE_RIGHTS (CSB_LANDLOCK_FS_READ_FILE | CSB_LANDLOCK_FS_WRITE_FILE)
 /* Not in /tmp either: nodes of devices, sockets that have a name. */
 #define NEVER                                                                 \
     (CSB_LANDLOCK_FS_MAKE_CHAR | CSB_LANDLOCK_FS_MAKE_BLOCK |                 \
@@ -63,9 +62,9 @@ static int
 allow_inherited(const struct csb_landlock_paths *paths, int ruleset)
 {
     for (unsigned i = 0; i < paths->count; i++) {
-        int result = allow(ruleset, paths->path[i].fd,
-                           paths->path[i].writable ? FILE_RIGHTS
-                                                   : READ_RIGHTS);
+        int result =
+            allow(ruleset, paths->path[i].fd,
+                  paths->path[i].writable ? FILE_RIGHTS : READ_RIGHTS);
         if (result == -EINVAL && !paths->path[i].writable) {
             /* A file has no right to list it. */
             result = allow(ruleset, paths->path[i].fd,
@@ -81,8 +80,8 @@ allow_inherited(const struct csb_landlock_paths *paths, int ruleset)
 static int
 allow_path(int ruleset, const char *path, unsigned long long rights)
 {
-    __attribute__((cleanup(csb_close))) int fd = open(path,
-                                                      O_PATH | O_CLOEXEC);
+    __attribute__((cleanup(csb_close))) int fd =
+        open(path, O_PATH | O_CLOEXEC);
     return fd < 0 ? -errno : allow(ruleset, fd, rights);
 }
 
@@ -94,8 +93,8 @@ csb_landlock_apply(const struct csb_cell *cell)
         return -ENOSYS;
     }
     handled(cell->paths->abi, &rules);
-    __attribute__((cleanup(csb_close))) int ruleset = (int)syscall(
-        SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
+    __attribute__((cleanup(csb_close))) int ruleset =
+        (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
     if (ruleset < 0) {
         return -errno;
     }

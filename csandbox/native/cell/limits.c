@@ -25,8 +25,8 @@ apply(const struct limit *limit)
         return -errno;
     }
     /* A lower limit of the host stays. */
-    rlim_t value = limit->value < current.rlim_max ? limit->value
-                                                   : current.rlim_max;
+    rlim_t value =
+        limit->value < current.rlim_max ? limit->value : current.rlim_max;
     struct rlimit both = {.rlim_cur = value, .rlim_max = value};
     return setrlimit((__rlimit_resource_t)limit->resource, &both) < 0 ? -errno
                                                                       : 0;

@@ -56,8 +56,7 @@ csb_userns_enter(const struct csb_cell *cell)
     map_text(getegid(), groups);
 
     /* The files in /proc belong to a dumpable process; undone later. */
-    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ||
-        unshare(CLONE_NEWUSER) < 0) {
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 || unshare(CLONE_NEWUSER) < 0) {
         return -errno;
     }
     int result = write_file(cell->proc, "self/setgroups", "deny");

@@ -66,8 +66,7 @@ take_fds(struct msghdr *message, int max, int *fds, int *count, int *excess)
             memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
             if (*count < max) {
                 fds[(*count)++] = fd;
-            }
-            else {
+            } else {
                 csb_close(&fd);
                 *excess = 1;
             }

@@ -16,7 +16,7 @@ int csb_send(int socket, const void *data, size_t size, const int *fds,
  * carries, at most max of them (O_CLOEXEC, owned by the caller); more than
  * max, or a message cut short, is -EPROTO.  Returns the length, 0 at the end
  * of the stream, or -errno. */
-ssize_t csb_receive(int socket, void *data, size_t size, int max,
-                    int *ret_fds, int *ret_count);
+ssize_t csb_receive(int socket, void *data, size_t size, int max, int *ret_fds,
+                    int *ret_count);
 
 #endif

@@ -26,8 +26,7 @@ csb_place_clone(const char *path, int *ret_tree)
 int
 csb_place_directory(int root, const char *target)
 {
-    return mkdirat(root, target + 1, 0755) < 0 && errno != EEXIST ? -errno
-                                                                  : 0;
+    return mkdirat(root, target + 1, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 int

@@ -1,7 +1,7 @@
 /* The plan: a policy compiled to plain data.  The host builds one block of
  * bytes, the zygote maps it once, every cell obeys it.  What may differ from
- * run to run (struct csb_limits) travels with the request instead.  Both sides are the
- * same build of this library, so the layout needs no versions. */
+ * run to run (struct csb_limits) travels with the request instead.  Both sides
+ * are the same build of this library, so the layout needs no versions. */
 #ifndef CSB_PLAN_H
 #define CSB_PLAN_H
 
@@ -38,11 +38,11 @@ struct csb_view_entry {
 };
 
 struct csb_plan {
-    uint32_t magic;                   /* CSB_PLAN_MAGIC */
-    uint32_t size;                    /* bytes of the whole block */
-    uint32_t mechanisms;              /* enum csb_mechanism */
-    uint32_t fault_step;              /* tests: this step fails; 0: none */
-    int32_t fault_errno;              /* ... with this errno */
+    uint32_t magic;      /* CSB_PLAN_MAGIC */
+    uint32_t size;       /* bytes of the whole block */
+    uint32_t mechanisms; /* enum csb_mechanism */
+    uint32_t fault_step; /* tests: this step fails; 0: none */
+    int32_t fault_errno; /* ... with this errno */
     uint32_t uid; /* user and group the zygote becomes; 0: stays as it is */
     uint32_t view_at, view_count;     /* struct csb_view_entry[] */
     uint32_t filter_at, filter_count; /* struct sock_filter[] */

@@ -75,7 +75,7 @@ struct csb_report {
 const char *csb_step_name(uint32_t step);
 
 /* Fills *ret_report; text may be NULL and is cut to fit. */
-void csb_report_fill(uint32_t step, int err, uint32_t detail,
-                     const char *text, struct csb_report *ret_report);
+void csb_report_fill(uint32_t step, int err, uint32_t detail, const char *text,
+                     struct csb_report *ret_report);
 
 #endif

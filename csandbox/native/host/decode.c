@@ -132,8 +132,8 @@ load_long(struct csb_decoder *d, size_t size)
         return push_scalar(d, PyLong_FromLong(0), 1);
     }
 #if PY_VERSION_HEX >= 0x030D0000
-    PyObject *number = PyLong_FromNativeBytes(
-        at, length, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+    PyObject *number =
+        PyLong_FromNativeBytes(at, length, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
 #else
     PyObject *number = _PyLong_FromByteArray(at, length, 1, 1);
 #endif
@@ -251,8 +251,7 @@ load_bytes(struct csb_decoder *d, size_t size)
         return -1;
     }
     return push_scalar(
-        d,
-        PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)length), 1);
+        d, PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)length), 1);
 }
 
 static int
@@ -265,8 +264,7 @@ load_bytearray(struct csb_decoder *d)
         return -1;
     }
     return csb_decode_push(
-        d,
-        PyByteArray_FromStringAndSize((const char *)at, (Py_ssize_t)length),
+        d, PyByteArray_FromStringAndSize((const char *)at, (Py_ssize_t)length),
         CSB_UNHASHABLE, 0, CSB_UNHASHABLE_WEIGHT);
 }
 
@@ -448,9 +446,7 @@ breathe(struct csb_decoder *d)
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    Py_BEGIN_ALLOW_THREADS
-    Py_END_ALLOW_THREADS
-    d->fuel = OPCODES_PER_BREATH;
+    Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS d->fuel = OPCODES_PER_BREATH;
     if (d->fuel > d->items_left) {
         d->fuel = d->items_left;
     }
@@ -670,14 +666,12 @@ csb_decode_method(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &data, &items, &depth, &memory)) {
         return NULL;
     }
-    if (items < 0 || memory < 0 || depth < 0 ||
-        depth > CSB_DECODE_MAX_DEPTH) {
+    if (items < 0 || memory < 0 || depth < 0 || depth > CSB_DECODE_MAX_DEPTH) {
         PyErr_Format(PyExc_ValueError,
                      "items, memory and depth may not be negative, nor depth "
                      "above %d",
                      CSB_DECODE_MAX_DEPTH);
-    }
-    else {
+    } else {
         struct csb_decode_limits limits = {
             .items = (size_t)items,
             .depth = (size_t)depth,

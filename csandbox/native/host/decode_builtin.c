@@ -33,8 +33,9 @@ fill_set(struct csb_decoder *d, const struct csb_entry *args,
     count = (size_t)PyList_GET_SIZE(list);
     if (csb_decode_charge_items(d, count) < 0 ||
         csb_decode_charge_memory(d, count * CSB_SIZE_SET_ITEM) < 0 ||
-        csb_decode_charge_work(
-            d, args->weight > 32 * count ? args->weight - 32 * count : 0) < 0) {
+        csb_decode_charge_work(d, args->weight > 32 * count
+                                      ? args->weight - 32 * count
+                                      : 0) < 0) {
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
@@ -120,8 +121,8 @@ csb_decode_build_encode(struct csb_decoder *d, const struct csb_entry *args,
         PyUnicode_CompareWithASCIIString(codec, "latin1") != 0) {
         return csb_decode_refuse(d, "it takes a text and latin1 only");
     }
-    if (csb_decode_charge_memory(
-            d, 40 + (size_t)PyUnicode_GET_LENGTH(text)) < 0) {
+    if (csb_decode_charge_memory(d, 40 + (size_t)PyUnicode_GET_LENGTH(text)) <
+        0) {
         return -1;
     }
     ret_made->object = PyUnicode_AsLatin1String(text);

@@ -115,9 +115,8 @@ csb_decode_build_defaultdict(struct csb_decoder *d,
     }
     if (args->kind == CSB_FACTORY) {
         factory = (PyObject *)csb_decode_row_factory(args->row);
-    }
-    else if (PyTuple_GET_SIZE(args->object) == 1 &&
-             PyTuple_GET_ITEM(args->object, 0) != Py_None) {
+    } else if (PyTuple_GET_SIZE(args->object) == 1 &&
+               PyTuple_GET_ITEM(args->object, 0) != Py_None) {
         return csb_decode_refuse(d, "not a default factory");
     }
     type = csb_decode_import(d, &types->defaultdict, "collections",
@@ -150,8 +149,9 @@ fill_counter(struct csb_decoder *d, const struct csb_entry *args,
     count = (size_t)PyDict_GET_SIZE(dict);
     if (csb_decode_charge_items(d, 2 * count) < 0 ||
         csb_decode_charge_memory(d, count * CSB_SIZE_DICT_ITEM) < 0 ||
-        csb_decode_charge_work(
-            d, args->weight > 32 * count ? args->weight - 32 * count : 0) < 0) {
+        csb_decode_charge_work(d, args->weight > 32 * count
+                                      ? args->weight - 32 * count
+                                      : 0) < 0) {
         return -1;
     }
     while (PyDict_Next(dict, &place, &key, &value)) {
@@ -170,9 +170,8 @@ csb_decode_build_counter(struct csb_decoder *d, const struct csb_entry *args,
                          struct csb_entry *ret_made)
 {
     struct csb_decode_types *types = csb_decode_get_types(d);
-    struct csb_entry made = {.kind = CSB_UNHASHABLE,
-                             .height = 1,
-                             .weight = CSB_UNHASHABLE_WEIGHT};
+    struct csb_entry made = {
+        .kind = CSB_UNHASHABLE, .height = 1, .weight = CSB_UNHASHABLE_WEIGHT};
     PyObject *type;
 
     if (types == NULL) {

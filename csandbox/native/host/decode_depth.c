@@ -17,8 +17,8 @@ struct node {
 struct walk {
     struct node *nodes; /* a table hashed by address */
     size_t nodes_used;
-    size_t nodes_room;     /* a power of two */
-    PyObject **path;       /* borrowed; what is still to be looked at */
+    size_t nodes_room; /* a power of two */
+    PyObject **path;   /* borrowed; what is still to be looked at */
     size_t path_used;
     size_t path_room;
     uint32_t tallest; /* among the children visited last */

@@ -8,10 +8,10 @@ absorb_unusual(struct csb_decoder *d, struct csb_entry *parent,
                const struct csb_entry *child, bool counted)
 {
     if (child->kind > CSB_BACK) {
-        return csb_decode_refuse(
-            d, "%s is not a value and may not cross",
-            child->kind == CSB_PENDING ? "an unfinished UUID"
-                                       : csb_decode_row_name(child->row));
+        return csb_decode_refuse(d, "%s is not a value and may not cross",
+                                 child->kind == CSB_PENDING
+                                     ? "an unfinished UUID"
+                                     : csb_decode_row_name(child->row));
     }
     if (child->height >= d->depth_limit) {
         return csb_decode_refuse(d, "nested too deep");
@@ -21,10 +21,10 @@ absorb_unusual(struct csb_decoder *d, struct csb_entry *parent,
         parent->height = (uint16_t)(child->height + 1);
     }
     if (counted) {
-        parent->weight = child->kind == CSB_VALUE
-                             ? csb_decode_add_weight(parent->weight,
-                                                     child->weight)
-                             : CSB_UNHASHABLE_WEIGHT;
+        parent->weight =
+            child->kind == CSB_VALUE
+                ? csb_decode_add_weight(parent->weight, child->weight)
+                : CSB_UNHASHABLE_WEIGHT;
     }
     return 0;
 }
@@ -129,9 +129,8 @@ csb_decode_append(struct csb_decoder *d, size_t base)
 {
     struct csb_entry *target = find_target(d, base);
 
-    if (target == NULL ||
-        csb_decode_charge_memory(d, (d->used - base) * CSB_SIZE_LIST_ITEM) <
-            0) {
+    if (target == NULL || csb_decode_charge_memory(
+                              d, (d->used - base) * CSB_SIZE_LIST_ITEM) < 0) {
         return -1;
     }
     if (PyList_CheckExact(target->object)) {
@@ -183,8 +182,8 @@ csb_decode_set_items(struct csb_decoder *d, size_t base)
         if (check_key(d, key) < 0 ||
             csb_decode_absorb(d, target, key, true) < 0 ||
             csb_decode_absorb(d, target, value, false) < 0 ||
-            csb_decode_add_key(d, target, base - 1, key->object, key->weight, key->weight,
-                               value->object) < 0) {
+            csb_decode_add_key(d, target, base - 1, key->object, key->weight,
+                               key->weight, value->object) < 0) {
             return -1;
         }
     }
@@ -196,15 +195,16 @@ static int
 add_items(struct csb_decoder *d, struct csb_entry *target, size_t slot,
           size_t base)
 {
-    if (csb_decode_charge_memory(d, (d->used - base) * CSB_SIZE_SET_ITEM) < 0) {
+    if (csb_decode_charge_memory(d, (d->used - base) * CSB_SIZE_SET_ITEM) <
+        0) {
         return -1;
     }
     for (size_t i = base; i < d->used; i++) {
         struct csb_entry *item = &d->stack[i];
         if (check_key(d, item) < 0 ||
             csb_decode_absorb(d, target, item, true) < 0 ||
-            csb_decode_add_key(d, target, slot, item->object, item->weight, item->weight,
-                               NULL) < 0) {
+            csb_decode_add_key(d, target, slot, item->object, item->weight,
+                               item->weight, NULL) < 0) {
             return -1;
         }
     }
@@ -274,7 +274,8 @@ csb_decode_tuple(struct csb_decoder *d, size_t base)
     struct csb_entry made = {.kind = CSB_VALUE, .height = 1, .weight = 1};
     size_t count = d->used - base;
 
-    if (csb_decode_charge_memory(d, CSB_SIZE_TUPLE + count * CSB_SIZE_TUPLE_ITEM) < 0) {
+    if (csb_decode_charge_memory(d, CSB_SIZE_TUPLE +
+                                        count * CSB_SIZE_TUPLE_ITEM) < 0) {
         return -1;
     }
     for (size_t i = base; i < d->used; i++) {

@@ -23,12 +23,12 @@ struct csb_shadow {
     struct csb_shadow *below;
     size_t slot; /* of the container on the stack */
     bool is_set;
-    size_t held;       /* keys */
-    size_t slots;      /* of the real table, a power of two */
-    size_t usable;     /* keys that still fit without growing */
-    size_t charged;    /* bytes taken from memory_left */
-    size_t *table;     /* slots of ~hash; NULL while held <= SMALL.  No hash
-                        * is -1, so 0 marks a free slot. */
+    size_t held;         /* keys */
+    size_t slots;        /* of the real table, a power of two */
+    size_t usable;       /* keys that still fit without growing */
+    size_t charged;      /* bytes taken from memory_left */
+    size_t *table;       /* slots of ~hash; NULL while held <= SMALL.  No hash
+                          * is -1, so 0 marks a free slot. */
     size_t first[SMALL]; /* the hashes, without a table */
 };
 
@@ -139,8 +139,8 @@ settle(struct csb_decoder *d, struct csb_shadow *shadow, const size_t *hashes,
         if (stored && hashes[i] == 0) {
             continue;
         }
-        size_t steps = probe(shadow, hash, d->work_left + FREE_STEPS, &place,
-                             &equal);
+        size_t steps =
+            probe(shadow, hash, d->work_left + FREE_STEPS, &place, &equal);
         if (charge_beyond(d, steps, FREE_STEPS) < 0) {
             return -1;
         }
@@ -171,8 +171,7 @@ build_table(struct csb_decoder *d, struct csb_shadow *shadow, size_t old_slots)
     if (old.table != NULL) {
         result = settle(d, shadow, old.table, old_slots, true);
         free_table(d, &old);
-    }
-    else {
+    } else {
         result = settle(d, shadow, shadow->first, shadow->held, false);
     }
     return result;
@@ -206,10 +205,9 @@ search(struct csb_decoder *d, struct csb_shadow *shadow, size_t hash,
         return -1;
     }
     if (shadow->table != NULL) {
-        steps = probe(shadow, hash, d->work_left + FREE_STEPS, ret_place,
-                      &equal);
-    }
-    else {
+        steps =
+            probe(shadow, hash, d->work_left + FREE_STEPS, ret_place, &equal);
+    } else {
         for (size_t i = 0; i < shadow->held; i++) {
             equal += shadow->first[i] == hash;
         }
@@ -226,8 +224,7 @@ commit(struct csb_decoder *d, struct csb_shadow *shadow, size_t hash,
 {
     if (shadow->table != NULL) {
         shadow->table[place] = ~hash;
-    }
-    else {
+    } else {
         shadow->first[shadow->held] = hash;
     }
     shadow->held++;
@@ -361,9 +358,9 @@ add_charged_key(struct csb_decoder *d, struct csb_shadow *shadow,
 }
 
 int
-csb_decode_add_key(struct csb_decoder *d, struct csb_entry *entry,
-                   size_t slot, PyObject *key, uint32_t hashing,
-                   uint32_t comparing, PyObject *value)
+csb_decode_add_key(struct csb_decoder *d, struct csb_entry *entry, size_t slot,
+                   PyObject *key, uint32_t hashing, uint32_t comparing,
+                   PyObject *value)
 {
     struct csb_shadow *shadow;
     /* An OrderedDict looks each key up a few times, and hashes it anew. */

@@ -27,8 +27,7 @@ csb_decode_refuse(const struct csb_decoder *d, const char *format, ...)
     if (name != NULL) {
         PyErr_Format(PyExc_ValueError, "byte %zu: opcode %s: %U", offset, name,
                      detail);
-    }
-    else {
+    } else {
         PyErr_Format(PyExc_ValueError, "byte %zu: %U", offset, detail);
     }
     Py_DECREF(detail);

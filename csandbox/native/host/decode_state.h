@@ -190,8 +190,8 @@ int csb_decode_tuple(struct csb_decoder *d, size_t base);
 
 /* Makes the open frozenset in made a value; work_before is what work_left
  * was before it was filled. */
-void csb_decode_finish_frozenset(struct csb_decoder *d,
-                                 struct csb_entry *made, size_t work_before);
+void csb_decode_finish_frozenset(struct csb_decoder *d, struct csb_entry *made,
+                                 size_t work_before);
 
 /* decode_keys.c */
 

@@ -84,10 +84,9 @@ csb_decode_build_date(struct csb_decoder *d, const struct csb_entry *args,
     if (api == NULL || (at = get_fields(d, args, 4)) == NULL) {
         return -1;
     }
-    return finish(d,
-                  api->Date_FromDate(at[0] << 8 | at[1], at[2], at[3],
-                                     api->DateType),
-                  Py_None, ret_made);
+    return finish(
+        d, api->Date_FromDate(at[0] << 8 | at[1], at[2], at[3], api->DateType),
+        Py_None, ret_made);
 }
 
 int
@@ -124,10 +123,9 @@ csb_decode_build_time(struct csb_decoder *d, const struct csb_entry *args,
         return -1;
     }
     return finish(d,
-                  api->Time_FromTimeAndFold(
-                      at[0] & 0x7f, at[1], at[2],
-                      at[3] << 16 | at[4] << 8 | at[5], zone, at[0] >> 7,
-                      api->TimeType),
+                  api->Time_FromTimeAndFold(at[0] & 0x7f, at[1], at[2],
+                                            at[3] << 16 | at[4] << 8 | at[5],
+                                            zone, at[0] >> 7, api->TimeType),
                   zone, ret_made);
 }
 
@@ -156,7 +154,7 @@ csb_decode_build_timedelta(struct csb_decoder *d, const struct csb_entry *args,
                            struct csb_entry *ret_made)
 {
     PyDateTime_CAPI *api = import_datetime(d);
-    int days, seconds, microseconds;
+    int days = 0, seconds = 0, microseconds = 0;
 
     if (api == NULL || get_int(d, args, 0, -999999999, 999999999, &days) < 0 ||
         get_int(d, args, 1, 0, 86399, &seconds) < 0 ||

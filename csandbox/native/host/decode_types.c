@@ -131,8 +131,7 @@ csb_decode_import(struct csb_decoder *d, PyObject **field, const char *module,
     }
     if (*field != NULL) {
         Py_DECREF(found); /* importing let another thread be first */
-    }
-    else {
+    } else {
         *field = found;
     }
     return *field;
@@ -287,11 +286,9 @@ check_call(struct csb_decoder *d, const struct csb_entry *called,
             return csb_decode_refuse(d, "%s is not a value and may not cross",
                                      rows[args->row].name);
         }
-    }
-    else if (args->object == NULL || !PyTuple_CheckExact(args->object)) {
+    } else if (args->object == NULL || !PyTuple_CheckExact(args->object)) {
         return csb_decode_refuse(d, "its arguments are not a tuple");
-    }
-    else {
+    } else {
         count = PyTuple_GET_SIZE(args->object);
     }
     if (count < row->min_args || count > row->max_args) {

@@ -179,8 +179,8 @@ redirect_unknown(struct program *program)
 static int
 emit_answer(struct program *program, int number, int err)
 {
-    int result = emit(program,
-                      (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+    int result =
+        emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
                                                    (unsigned)number, 0, 1));
     if (result < 0) {
         return result;
@@ -192,9 +192,10 @@ emit_answer(struct program *program, int number, int err)
 static int
 emit_tail(struct program *program)
 {
-    int result = emit(program, (struct sock_filter)BPF_STMT(
-                                   BPF_LD | BPF_W | BPF_ABS,
-                                   offsetof(struct seccomp_data, nr)));
+    int result =
+        emit(program,
+             (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                          offsetof(struct seccomp_data, nr)));
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
         for (const struct csb_syscall_rule *rule = group->rules;

@@ -172,7 +172,7 @@ child_main(void *argument)
     if (result < 0) {
         give_up(child, CSB_STEP_ZYGOTE_FDS, result);
     }
-    (void)plain(SYS_setsid, 0, 0, 0); /* a new process leads no group */
+    (void)plain(SYS_setsid, 0, 0, 0);        /* a new process leads no group */
     (void)plain(SYS_chdir, (long)"/", 0, 0); /* the host's may be deleted */
     result = fault(child, CSB_STEP_EXEC, 0);
     if (result == 0) {
@@ -191,8 +191,8 @@ csb_launch_is_root(void)
         .version = _LINUX_CAPABILITY_VERSION_3,
     };
     struct __user_cap_data_struct data[2];
-    uint32_t needed = 1u << CAP_SETUID | 1u << CAP_SETGID |
-                      1u << CAP_DAC_OVERRIDE;
+    uint32_t needed =
+        1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_DAC_OVERRIDE;
     return geteuid() == 0 && syscall(SYS_capget, &header, data) == 0 &&
            (data[0].effective & needed) == needed;
 }
@@ -231,8 +231,8 @@ identity_map(const char *name, char *ret_text)
     }
     while (used < MAP_TEXT - 64 &&
            fscanf(file, "%u %u %u", &inside, &outside, &count) == 3) {
-        used += snprintf(ret_text + used, 64, "%u %u %u\n", inside, inside,
-                         count);
+        used +=
+            snprintf(ret_text + used, 64, "%u %u %u\n", inside, inside, count);
     }
     (void)fclose(file); /* read only */
     return used > 0 ? 0 : -EIO;
@@ -249,8 +249,7 @@ map_ids(pid_t pid, int as_root)
         if (result == 0) {
             result = identity_map("/proc/self/gid_map", groups);
         }
-    }
-    else {
+    } else {
         /* Not to 0: a namespace below one's own may map that only with
          * CAP_SETFCAP (user_namespaces(7), Linux 5.12). */
         (void)snprintf(users, sizeof users, "%1$u %1$u 1\n", geteuid());
@@ -412,8 +411,7 @@ start(struct child *child, struct csb_launched *ret_launched,
     int result;
     if (launched.pid < 0) {
         result = fail(ret_report, CSB_STEP_NAMESPACES, launched.pid);
-    }
-    else {
+    } else {
         result = bring_up(child, launched.pid, ret_report);
         if (result < 0) {
             destroy(&launched);
@@ -431,10 +429,8 @@ int
 csb_launch(const struct csb_launch *launch, struct csb_launched *ret_launched,
            struct csb_report *ret_report)
 {
-    struct child child = {.launch = launch,
-                          .null = -1,
-                          .self = -1,
-                          .go = {-1, -1}};
+    struct child child = {
+        .launch = launch, .null = -1, .self = -1, .go = {-1, -1}};
     for (int i = 0; i < CSB_ZYGOTE_FDS; i++) {
         child.fds[i] = -1;
     }
@@ -443,8 +439,7 @@ csb_launch(const struct csb_launch *launch, struct csb_launched *ret_launched,
                      : prepare_fds(launch, &child);
     if (result < 0) {
         (void)fail(ret_report, CSB_STEP_HOST_FDS, result);
-    }
-    else {
+    } else {
         result = start(&child, ret_launched, ret_report);
     }
     close_child_fds(&child);

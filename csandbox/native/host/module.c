@@ -104,14 +104,10 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "csandbox._csandbox",
-    .m_doc = module_doc,
-    .m_size = sizeof(struct csb_module_state),
-    .m_methods = methods,
-    .m_slots = slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
+    PyModuleDef_HEAD_INIT,         .m_name = "csandbox._csandbox",
+    .m_doc = module_doc,           .m_size = sizeof(struct csb_module_state),
+    .m_methods = methods,          .m_slots = slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,
     .m_free = module_free,
 };
 

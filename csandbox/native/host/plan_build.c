@@ -122,8 +122,8 @@ append_filter(struct block *block, struct csb_plan *plan)
         return -1;
     }
     plan->filter_count = length;
-    result = append(block, program, length * sizeof *program,
-                    &plan->filter_at);
+    result =
+        append(block, program, length * sizeof *program, &plan->filter_at);
     free(program);
     return result;
 }
@@ -177,8 +177,7 @@ csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
         append_path(&block, preload, &plan.preload_at) == 0) {
         plan.size = (uint32_t)block.size;
         memcpy(block.data, &plan, sizeof plan);
-        bytes = PyBytes_FromStringAndSize(block.data,
-                                          (Py_ssize_t)block.size);
+        bytes = PyBytes_FromStringAndSize(block.data, (Py_ssize_t)block.size);
     }
     PyMem_Free(block.data);
     return bytes;

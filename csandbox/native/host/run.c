@@ -15,8 +15,7 @@
 #include "zygote.h"
 
 typedef struct {
-    PyObject_HEAD
-    struct csb_watch watch;
+    PyObject_HEAD struct csb_watch watch;
     pid_t owner; /* in a fork of it the run is not ours to kill */
     bool used;   /* communicate() was called: one job, one cell */
     bool driven; /* ... and has not returned */
@@ -102,9 +101,8 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
     }
     int result = open_channel(&self->watch, fds);
     if (result == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        result = csb_send(control, &request, sizeof request, fds,
-                          CSB_FD_COUNT);
+        Py_BEGIN_ALLOW_THREADS result =
+            csb_send(control, &request, sizeof request, fds, CSB_FD_COUNT);
         Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < CSB_FD_COUNT; i++) {
@@ -121,16 +119,11 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
 /* --- communicate --------------------------------------------------------- */
 
 static const char *const ending_names[] = {
-    [CSB_ENDING_NONE] = "none",
-    [CSB_ENDING_SETUP] = "setup",
-    [CSB_ENDING_FRAME] = "frame",
-    [CSB_ENDING_EXITED] = "exited",
-    [CSB_ENDING_SIGNALLED] = "signalled",
-    [CSB_ENDING_TIMEOUT] = "timeout",
-    [CSB_ENDING_CANCELLED] = "cancelled",
-    [CSB_ENDING_TOO_BIG] = "too big",
-    [CSB_ENDING_MALFORMED] = "malformed",
-    [CSB_ENDING_LOST] = "lost",
+    [CSB_ENDING_NONE] = "none",           [CSB_ENDING_SETUP] = "setup",
+    [CSB_ENDING_FRAME] = "frame",         [CSB_ENDING_EXITED] = "exited",
+    [CSB_ENDING_SIGNALLED] = "signalled", [CSB_ENDING_TIMEOUT] = "timeout",
+    [CSB_ENDING_CANCELLED] = "cancelled", [CSB_ENDING_TOO_BIG] = "too big",
+    [CSB_ENDING_MALFORMED] = "malformed", [CSB_ENDING_LOST] = "lost",
 };
 
 /* Gives what has come to the caller's function.  -1 with an exception. */
@@ -142,9 +135,8 @@ pass_on(struct csb_watch *watch, PyObject *sink)
         if (stream->size == 0) {
             continue;
         }
-        PyObject *result =
-            PyObject_CallFunction(sink, "iy#", i + 1, stream->data,
-                                  (Py_ssize_t)stream->size);
+        PyObject *result = PyObject_CallFunction(
+            sink, "iy#", i + 1, stream->data, (Py_ssize_t)stream->size);
         stream->size = 0;
         if (result == NULL) {
             return -1;
@@ -164,8 +156,7 @@ set_aside(struct csb_watch *watch, PyObject **type, PyObject **value,
     watch->streaming = 0; /* the sink is not called again */
     if (*type == NULL) {
         PyErr_Fetch(type, value, traceback);
-    }
-    else {
+    } else {
         PyErr_Clear();
     }
 }
@@ -179,13 +170,13 @@ drive(struct csb_watch *watch, PyObject *sink)
 
     do {
         int failed = 0;
-        Py_BEGIN_ALLOW_THREADS
-        news = csb_watch_next(watch);
-        Py_END_ALLOW_THREADS
-        if (news == CSB_NEWS_OUTPUT) {
+        Py_BEGIN_ALLOW_THREADS news = csb_watch_next(watch);
+        Py_END_ALLOW_THREADS if (news == CSB_NEWS_OUTPUT)
+        {
             failed = pass_on(watch, sink);
         }
-        else if (news == CSB_NEWS_INTERRUPTED) {
+        else if (news == CSB_NEWS_INTERRUPTED)
+        {
             failed = PyErr_CheckSignals();
         }
         if (failed < 0) {
@@ -274,8 +265,8 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
     unsigned long long output, result;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*$ddKKO", names, &job,
-                                     &input, &timeout, &setup_timeout,
-                                     &output, &result, &sink)) {
+                                     &input, &timeout, &setup_timeout, &output,
+                                     &result, &sink)) {
         return NULL;
     }
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
@@ -324,8 +315,7 @@ run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     RunObject *self = (RunObject *)op;
     if (self->owner != getpid()) {
         self->watch.exited = 1; /* not ours to kill */
-    }
-    else if (self->driven) {
+    } else if (self->driven) {
         return run_kill(op, NULL);
     }
     csb_watch_close(&self->watch);

@@ -34,8 +34,7 @@
  * the register, so a test of all 64 bits could be passed by a number that
  * the kernel takes for another: tests look at what the kernel looks at. */
 #define INT_IS(arg, value) {arg, UINT32_MAX, (uint32_t)(value)}
-#define INT_BITS(arg, mask, value)                                            \
-    {arg, (uint32_t)(mask), (uint32_t)(value)}
+#define INT_BITS(arg, mask, value) {arg, (uint32_t)(mask), (uint32_t)(value)}
 #define POINTER_IS_NULL(arg) {arg, UINT64_MAX, 0}
 
 #define ALLOW_IF(...) {{__VA_ARGS__}, CSB_ALLOW, 0}
@@ -347,7 +346,7 @@ static const struct csb_arg_check clone_thread[] = {
 };
 
 /* No priority inheritance: kernel code with a history, and unused here. */
-#define ALLOW_FUTEX(op)                                                          \
+#define ALLOW_FUTEX(op)                                                       \
     ALLOW_IF(INT_BITS(1, ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op))
 static const struct csb_arg_check futex_operations[] = {
     ALLOW_FUTEX(FUTEX_WAIT),        ALLOW_FUTEX(FUTEX_WAKE),
@@ -501,25 +500,16 @@ static const struct csb_syscall_rule signals[] = {
 };
 
 static const struct csb_syscall_rule identity[] = {
-    ALLOW("getuid"),
-    ALLOW("geteuid"),
-    ALLOW("getgid"),
-    ALLOW("getegid"),
-    ALLOW("getresuid"),
-    ALLOW("getresgid"),
+    ALLOW("getuid"),          ALLOW("geteuid"),
+    ALLOW("getgid"),          ALLOW("getegid"),
+    ALLOW("getresuid"),       ALLOW("getresgid"),
     DENY("getgroups", 0), /* 0, "there are none": those are the host's */
-    ALLOW("capget"),
-    DENY("capset", EPERM),
-    DENY("setuid", EPERM),
-    DENY("setgid", EPERM),
-    DENY("setreuid", EPERM),
-    DENY("setregid", EPERM),
-    DENY("setresuid", EPERM),
-    DENY("setresgid", EPERM),
-    DENY("setfsuid", EPERM),
-    DENY("setfsgid", EPERM),
-    DENY("setgroups", EPERM),
-    END,
+    ALLOW("capget"),          DENY("capset", EPERM),
+    DENY("setuid", EPERM),    DENY("setgid", EPERM),
+    DENY("setreuid", EPERM),  DENY("setregid", EPERM),
+    DENY("setresuid", EPERM), DENY("setresgid", EPERM),
+    DENY("setfsuid", EPERM),  DENY("setfsgid", EPERM),
+    DENY("setgroups", EPERM), END,
 };
 
 /* A stream pair, for the self-pipe of asyncio.  Low four bits: the type. */

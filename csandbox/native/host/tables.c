@@ -15,9 +15,8 @@ append_group(PyObject *list, const struct csb_syscall_group *group)
 {
     for (const struct csb_syscall_rule *rule = group->rules;
          rule->name != NULL; rule++) {
-        PyObject *row =
-            Py_BuildValue("(sssi)", group->name, rule->name,
-                          csb_fate_names[rule->fate], rule->err);
+        PyObject *row = Py_BuildValue("(sssi)", group->name, rule->name,
+                                      csb_fate_names[rule->fate], rule->err);
         if (row == NULL) {
             return -1;
         }
@@ -101,6 +100,15 @@ csb_tables_add(PyObject *module)
                                     numbers[i].value) < 0) {
             return -1;
         }
+    }
+#ifdef CSB_SANITIZED
+    const int sanitized = 1;
+#else
+    const int sanitized = 0;
+#endif
+    if (PyModule_AddObjectRef(module, "SANITIZED",
+                              sanitized ? Py_True : Py_False) < 0) {
+        return -1;
     }
     return add_steps(module) < 0 || add_mechanisms(module) < 0 ? -1 : 0;
 }

@@ -84,8 +84,8 @@ read_status(struct csb_watch *watch)
 {
     struct csb_status status;
     int fds[1] = {-1}, count = 0;
-    ssize_t got = csb_receive(watch->status, &status, sizeof status, 1, fds,
-                              &count);
+    ssize_t got =
+        csb_receive(watch->status, &status, sizeof status, 1, fds, &count);
     if (got == -EAGAIN) {
         return;
     }
@@ -102,11 +102,9 @@ read_status(struct csb_watch *watch)
     }
     if (got == sizeof status && status.kind == CSB_STATUS_EXITED) {
         take_exit(watch, &status);
-    }
-    else if (got == sizeof status && status.kind == CSB_STATUS_FAILED) {
+    } else if (got == sizeof status && status.kind == CSB_STATUS_FAILED) {
         fail_setup(watch, &status.report);
-    }
-    else {
+    } else {
         watch->exited = 1;
         csb_watch_end(watch, CSB_ENDING_LOST);
     }
@@ -198,8 +196,8 @@ read_result(struct csb_watch *watch)
         if (whole != 1) {
             break;
         }
-        whole = read_record(watch->result, watch->payload,
-                            watch->frame.length, &watch->payload_got);
+        whole = read_record(watch->result, watch->payload, watch->frame.length,
+                            &watch->payload_got);
         if (whole == 1) {
             csb_watch_end(watch, CSB_ENDING_FRAME);
         }
@@ -254,8 +252,7 @@ read_stream(struct csb_watch *watch, struct csb_stream *stream)
     ssize_t got = read(stream->fd, chunk, sizeof chunk);
     if (got > 0) {
         keep(stream, chunk, (size_t)got, watch->output_limit);
-    }
-    else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         csb_close(&stream->fd);
     }
 }
@@ -301,7 +298,8 @@ send_more(struct csb_outlet *outlet)
     csb_close(&outlet->fd);
 }
 
-/* --- the loop ------------------------------------------------------------- */
+/* --- the loop -------------------------------------------------------------
+ */
 
 static void
 fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
@@ -414,11 +412,9 @@ judge_exit(struct csb_watch *watch)
     if (!watch->ready) {
         csb_report_fill(CSB_STEP_CELL_PID, 0, 0, NULL, &watch->report);
         ending = CSB_ENDING_SETUP;
-    }
-    else if (WIFSIGNALED(watch->exit.wait_status)) {
+    } else if (WIFSIGNALED(watch->exit.wait_status)) {
         ending = CSB_ENDING_SIGNALLED;
-    }
-    else if (watch->frame_got > 0) {
+    } else if (watch->frame_got > 0) {
         ending = CSB_ENDING_MALFORMED; /* cut short */
     }
     csb_watch_end(watch, ending);

@@ -50,22 +50,22 @@ struct csb_outlet {
 
 struct csb_watch {
     /* Set by the caller. */
-    int status;                 /* of frames.h; owned, like all below */
+    int status; /* of frames.h; owned, like all below */
     int result;
-    int wake;                   /* eventfd: cancel */
+    int wake;                     /* eventfd: cancel */
     struct csb_stream streams[2]; /* stdout, stderr */
-    struct csb_outlet job;      /* frame and pickle, sent after READY */
-    struct csb_outlet input;    /* stdin */
-    size_t output_limit;        /* bytes kept of each stream */
-    size_t result_limit;        /* bytes of a result */
-    int64_t timeout;            /* ns from READY */
-    int64_t deadline;           /* ns on CLOCK_MONOTONIC; first: set-up's */
-    int streaming;              /* output is passed on, not collected */
+    struct csb_outlet job;        /* frame and pickle, sent after READY */
+    struct csb_outlet input;      /* stdin */
+    size_t output_limit;          /* bytes kept of each stream */
+    size_t result_limit;          /* bytes of a result */
+    int64_t timeout;              /* ns from READY */
+    int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
+    int streaming;                /* output is passed on, not collected */
     /* The state. */
     int init; /* pidfd, -1 until SPAWNED */
     enum csb_ending ending;
-    int ready;              /* READY has come */
-    int exited;             /* the exit status has come, or never will */
+    int ready;  /* READY has come */
+    int exited; /* the exit status has come, or never will */
     int killed;
     struct csb_report report;
     size_t report_got;

@@ -26,8 +26,7 @@
 #define LOG_TEXT 4000
 
 typedef struct {
-    PyObject_HEAD
-    pid_t pid;
+    PyObject_HEAD pid_t pid;
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
@@ -48,8 +47,8 @@ PyObject *
 csb_raise_setup_error(PyObject *module, const struct csb_report *report,
                       const char *detail)
 {
-    PyObject *values = Py_BuildValue("sis", csb_step_name(report->step),
-                                     report->err, detail);
+    PyObject *values =
+        Py_BuildValue("sis", csb_step_name(report->step), report->err, detail);
     if (values != NULL) {
         PyErr_SetObject(csb_module_state(module)->setup_error, values);
         Py_DECREF(values);
@@ -80,8 +79,7 @@ copy_string(PyObject *item)
         copy = PyMem_Malloc((size_t)size + 1);
         if (copy == NULL) {
             PyErr_NoMemory();
-        }
-        else {
+        } else {
             memcpy(copy, text, (size_t)size + 1);
         }
     }
@@ -125,9 +123,9 @@ store_plan(const char *plan, size_t size, int *ret_fd)
     }
     ssize_t wrote = write(fd, plan, size);
     int result = wrote < 0 ? -errno : (size_t)wrote == size ? 0 : -ENOSPC;
-    if (result == 0 && fcntl(fd, F_ADD_SEALS,
-                             F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK |
-                                 F_SEAL_SEAL) < 0) {
+    if (result == 0 &&
+        fcntl(fd, F_ADD_SEALS,
+              F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
         result = -errno;
     }
     if (result < 0) {
@@ -192,10 +190,9 @@ await_report(struct start *start, int64_t deadline)
 {
     int result;
     do {
-        Py_BEGIN_ALLOW_THREADS
-        result = receive_report(start, deadline);
-        Py_END_ALLOW_THREADS
-        if (result == -EINTR && PyErr_CheckSignals() < 0) {
+        Py_BEGIN_ALLOW_THREADS result = receive_report(start, deadline);
+        Py_END_ALLOW_THREADS if (result == -EINTR && PyErr_CheckSignals() < 0)
+        {
             return -EINTR;
         }
     } while (result == -EINTR);
@@ -223,10 +220,9 @@ static int
 bring_up(struct start *start, const char *plan, size_t size, int64_t deadline)
 {
     int result;
-    Py_BEGIN_ALLOW_THREADS
-    result = launch(start, plan, size);
-    Py_END_ALLOW_THREADS
-    if (result == 0) {
+    Py_BEGIN_ALLOW_THREADS result = launch(start, plan, size);
+    Py_END_ALLOW_THREADS if (result == 0)
+    {
         csb_close(&start->sockets[1]);
         csb_close(&start->log[1]);
         result = await_report(start, deadline); /* hello */
@@ -346,9 +342,9 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     ZygoteObject *self = (ZygoteObject *)op;
     struct csb_limits limits = {0};
     unsigned long long values[6];
-    static const char *const wanted[] = {"memory",  "scratch",     "inodes",
-                                         "threads", "descriptors",
-                                         "cpu_seconds"};
+    static const char *const wanted[] = {"memory",      "scratch",
+                                         "inodes",      "threads",
+                                         "descriptors", "cpu_seconds"};
 
     if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != 6) {
         PyErr_SetString(PyExc_TypeError, "start() takes six keywords");
@@ -400,10 +396,8 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         csb_close(&pidfd);
         Py_RETURN_NONE;
     }
-    Py_BEGIN_ALLOW_THREADS
-    destroy(&pidfd);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS destroy(&pidfd);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -460,12 +454,9 @@ PyDoc_STRVAR(
     "errno, detail).");
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)zygote_doc},
-    {Py_tp_new, zygote_new},
-    {Py_tp_dealloc, zygote_dealloc},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, properties},
-    {0, NULL},
+    {Py_tp_doc, (void *)zygote_doc}, {Py_tp_new, zygote_new},
+    {Py_tp_dealloc, zygote_dealloc}, {Py_tp_methods, methods},
+    {Py_tp_getset, properties},      {0, NULL},
 };
 
 PyType_Spec csb_zygote_spec = {

@@ -135,10 +135,8 @@ spawn(struct csb_zygote *zygote, const struct csb_request *request,
     const struct csb_status spawned = {.kind = CSB_STATUS_SPAWNED};
     if (pid > 0) {
         /* If the host has gone, its end of the socket says so in poll(). */
-        (void)csb_send(fds[CSB_FD_STATUS], &spawned, sizeof spawned, &init,
-                       1);
-    }
-    else {
+        (void)csb_send(fds[CSB_FD_STATUS], &spawned, sizeof spawned, &init, 1);
+    } else {
         end_init(run);
     }
     return pid;
@@ -163,8 +161,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         run->status = fds[CSB_FD_STATUS];
         fds[CSB_FD_STATUS] = -1;
         csb_runs_add(runs);
-    }
-    else {
+    } else {
         tell_failure(fds[CSB_FD_STATUS], step, pid);
         if (run != NULL) {
             csb_runs_cancel(runs, run);

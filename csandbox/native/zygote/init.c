@@ -39,9 +39,9 @@ int
 csb_init_start(char *stack, pid_t *ret_pid, int *ret_pidfd)
 {
     int pidfd = -1;
-    pid_t pid = clone(init_main, stack + CSB_INIT_STACK,
-                      CLONE_VM | CLONE_NEWPID | CLONE_PIDFD | SIGCHLD, NULL,
-                      &pidfd);
+    pid_t pid =
+        clone(init_main, stack + CSB_INIT_STACK,
+              CLONE_VM | CLONE_NEWPID | CLONE_PIDFD | SIGCHLD, NULL, &pidfd);
     if (pid < 0) {
         return -errno;
     }

@@ -18,8 +18,8 @@ find_abi(struct csb_landlock_paths *paths)
     if (abi < 0) {
         return -errno;
     }
-    paths->abi = abi < CSB_LANDLOCK_ABI_KNOWN ? (int)abi
-                                              : CSB_LANDLOCK_ABI_KNOWN;
+    paths->abi =
+        abi < CSB_LANDLOCK_ABI_KNOWN ? (int)abi : CSB_LANDLOCK_ABI_KNOWN;
     return 0;
 }
 
@@ -60,8 +60,7 @@ csb_paths_open(const struct csb_plan *plan,
             continue;
         }
         target = csb_plan_string(plan, view[i].target_at);
-        result = open_path(target, view[i].kind == CSB_VIEW_DEVICE,
-                           ret_paths);
+        result = open_path(target, view[i].kind == CSB_VIEW_DEVICE, ret_paths);
     }
     if (result < 0) {
         csb_report_fill(CSB_STEP_LANDLOCK_PATHS, -result, 0, target,

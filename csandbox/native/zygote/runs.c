@@ -63,8 +63,8 @@ csb_runs_reserve(struct csb_runs *runs, struct csb_run **ret_run)
         return -ENOMEM;
     }
     struct csb_run *run = &runs->run[runs->count];
-    *run = (struct csb_run){
-        .init = -1, .cell = -1, .status = -1, .stack = stack};
+    *run =
+        (struct csb_run){.init = -1, .cell = -1, .status = -1, .stack = stack};
     *ret_run = run;
     return 0;
 }

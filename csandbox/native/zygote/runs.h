@@ -7,8 +7,8 @@
 struct csb_run {
     pid_t init;
     pid_t cell;
-    int status; /* socket to the host, -1 when it has hung up */
-    char *stack; /* the init's */
+    int status;             /* socket to the host, -1 when it has hung up */
+    char *stack;            /* the init's */
     struct csb_status exit; /* of the cell, once it is reaped */
     int cell_gone;
     int init_gone;

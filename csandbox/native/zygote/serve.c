@@ -39,8 +39,8 @@ greet_host(void)
 
     csb_report_fill(CSB_STEP_BOOT, 0, 0, NULL, &hello);
     tell_host(&hello);
-    if (csb_receive(CSB_ZYGOTE_CONTROL, &byte, sizeof byte, 0, none,
-                    &count) != sizeof byte) {
+    if (csb_receive(CSB_ZYGOTE_CONTROL, &byte, sizeof byte, 0, none, &count) !=
+        sizeof byte) {
         _exit(1);
     }
 }
@@ -167,8 +167,8 @@ static int
 fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
               struct pollfd **set)
 {
-    struct pollfd *events = realloc(*set, (POLL_RUNS + runs->count) *
-                                              sizeof *events);
+    struct pollfd *events =
+        realloc(*set, (POLL_RUNS + runs->count) * sizeof *events);
     if (events == NULL) {
         return -ENOMEM;
     }

@@ -2,7 +2,8 @@
  *
  * Order.  The sources are cloned first, by whoever may reach them (root, in
  * the case of an installation under a 0700 home); then root becomes an unused
- * user; then the new root is built on a tmpfs, made read-only and pivoted to. */
+ * user; then the new root is built on a tmpfs, made read-only and pivoted to.
+ */
 #define _GNU_SOURCE
 #include "zygote.h"
 
@@ -188,18 +189,17 @@ build(const struct csb_plan *plan, const int *trees,
       struct csb_report *ret_report)
 {
     __attribute__((cleanup(csb_close))) int root = -1;
-    int result = step(plan, CSB_STEP_BECOME_UID, csb_identity_become(plan),
-                      ret_report);
+    int result =
+        step(plan, CSB_STEP_BECOME_UID, csb_identity_become(plan), ret_report);
     if (result == 0) {
-        result = step(plan, CSB_STEP_VIEW_ROOT, mount_root(&root),
-                      ret_report);
+        result = step(plan, CSB_STEP_VIEW_ROOT, mount_root(&root), ret_report);
     }
     if (result == 0) {
         result = fill_root(plan, root, trees, ret_report);
     }
-    return result < 0 ? result
-                      : step(plan, CSB_STEP_VIEW_PIVOT, pivot(root),
-                             ret_report);
+    return result < 0
+               ? result
+               : step(plan, CSB_STEP_VIEW_PIVOT, pivot(root), ret_report);
 }
 
 static int
@@ -221,8 +221,7 @@ make_private(void)
 int
 csb_view_enter(const struct csb_plan *plan, struct csb_report *ret_report)
 {
-    int result = step(plan, CSB_STEP_VIEW_PRIVATE, make_private(),
-                      ret_report);
+    int result = step(plan, CSB_STEP_VIEW_PRIVATE, make_private(), ret_report);
     if (result == 0) {
         result = step(plan, CSB_STEP_HOSTNAME, set_hostname(), ret_report);
     }

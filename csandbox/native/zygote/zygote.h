@@ -41,8 +41,7 @@ int csb_identity_drop(void);
 /* --- view.c ------------------------------------------------------------- */
 
 /* Makes the plan's view the root of this mount namespace. */
-int csb_view_enter(const struct csb_plan *plan,
-                   struct csb_report *ret_report);
+int csb_view_enter(const struct csb_plan *plan, struct csb_report *ret_report);
 
 /* --- paths.c ------------------------------------------------------------ */
 
