@@ -26,8 +26,11 @@ def preload(names: str) -> None:
     """Import what every cell shall find imported, then settle the heap."""
     import gc
     import io
+    import linecache  # noqa: F401
     import pickle
+    import signal  # noqa: F401
     import site
+    import traceback  # noqa: F401
 
     site.ENABLE_USER_SITE = False
     site.setquit()

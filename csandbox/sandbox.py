@@ -300,7 +300,7 @@ def _execute(
             sink=sink,
         )
     finally:
-        zygotes.end_run(cell)
+        cell.close()
     if outcome["ending"] == "setup":
         zygotes.discard_dead(template)
         raise _setup_error(outcome)

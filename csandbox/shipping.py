@@ -7,6 +7,7 @@ import; plain data travels through pickle, which is the same but quicker.
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from threading import Lock
@@ -80,3 +81,12 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
             and name.partition(".")[0] != "csandbox"
         ):
             yield module
+
+
+def _renew_lock() -> None:
+    # A thread that does not exist in a fork may have held it.
+    global _by_value
+    _by_value = Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import weakref
 from threading import Lock
 
 from csandbox import _csandbox
@@ -59,7 +60,9 @@ class _Registry:
         self.lock = Lock()
         self.starting: dict[Template, Lock] = {}
         self.zygotes: dict[Template, Zygote] = {}
-        self.runs: set[Run] = set()
+        self.booting: set[Zygote] = set()
+        # Weak, so that one which an exception made homeless is closed.
+        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
     def close(self) -> None:
         zygotes, self.zygotes = self.zygotes, {}
@@ -69,6 +72,7 @@ class _Registry:
 
 _registry = _Registry()
 _uid: int | None = None
+_roots: tuple[str, ...] | None = None
 
 
 def uid() -> int:
@@ -102,12 +106,6 @@ def start_run(template: Template, policy: Policy) -> Run:
     raise AssertionError("unreachable")
 
 
-def end_run(run: Run) -> None:
-    """Close a run, whatever state it is in."""
-    run.close()
-    _registry.runs.discard(run)
-
-
 def discard(template: Template, zygote: Zygote | None = None) -> None:
     """End a zygote, and every run of it; the next run starts another."""
     registry = _registry
@@ -133,7 +131,10 @@ def shutdown() -> None:
 
 def visible_roots() -> tuple[str, ...]:
     """Return the directories of the host that every cell sees."""
-    return roots(environment_view())
+    global _roots
+    if _roots is None:
+        _roots = roots(environment_view())
+    return _roots
 
 
 def _zygote(template: Template) -> Zygote:
@@ -164,11 +165,17 @@ def _start(template: Template) -> Zygote:
         template.fault,
     )
     argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
+    zygote = _csandbox.Zygote(argv, _environment(), plan)
+    booting = _registry.booting
+    booting.add(zygote)
     try:
-        return _csandbox.Zygote(argv, _environment(), plan, BOOT_SECONDS)
+        zygote.boot(BOOT_SECONDS)
     except _csandbox.SetupError as error:
         step, errno, detail = error.args
         raise _unavailable(step, errno, detail) from None
+    finally:
+        booting.discard(zygote)
+    return zygote
 
 
 def _bootstrap() -> str:
@@ -225,6 +232,8 @@ def _forget_in_child() -> None:
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
         run.close()
+    for zygote in old.booting:
+        zygote.close()
     old.close()
 
 

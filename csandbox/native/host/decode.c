@@ -17,8 +17,8 @@
  * caller has lifted that; then printing this takes tens of milliseconds. */
 #define MAX_INT_BYTES 32768
 
-/* Units of work free of charge: some 40 ms. */
-#define FREE_WORK ((size_t)4 << 20)
+/* Units of work free of charge: some 20 ms. */
+#define FREE_WORK ((size_t)2 << 20)
 
 /* Opcodes between two looks at signals and at other threads' wish for the
  * GIL: a millisecond or two. */
@@ -443,10 +443,13 @@ breathe(struct csb_decoder *d)
     if (d->items_left == 0) {
         return csb_decode_charge_items(d, 1);
     }
+    csb_decode_resume_gc(d);
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS d->fuel = OPCODES_PER_BREATH;
+    PyEval_RestoreThread(PyEval_SaveThread());
+    csb_decode_pause_gc(d);
+    d->fuel = OPCODES_PER_BREATH;
     if (d->fuel > d->items_left) {
         d->fuel = d->items_left;
     }
@@ -648,6 +651,7 @@ csb_decode(PyObject *module, const unsigned char *data, size_t size,
     if (run(&d) == 0) {
         value = finish(&d);
     }
+    csb_decode_resume_gc(&d);
     csb_decode_free(&d);
     return value;
 }

@@ -365,6 +365,8 @@ csb_decode_add_key(struct csb_decoder *d, struct csb_entry *entry, size_t slot,
     struct csb_shadow *shadow;
     /* An OrderedDict looks each key up a few times, and hashes it anew. */
     size_t times = PyODict_CheckExact(entry->object) ? 4 : 1;
+    bool paused = d->gc_paused;
+    int result;
 
     if (!entry->shadowed && PyUnicode_CheckExact(key)) {
         return insert(entry->object, key, value);
@@ -376,6 +378,11 @@ csb_decode_add_key(struct csb_decoder *d, struct csb_entry *entry, size_t slot,
     if (shadow == NULL) {
         return -1;
     }
-    return add_charged_key(d, shadow, entry->object, key, comparing * times,
-                           value);
+    csb_decode_resume_gc(d); /* a Fraction compares by Python code */
+    result = add_charged_key(d, shadow, entry->object, key, comparing * times,
+                             value);
+    if (paused) {
+        csb_decode_pause_gc(d);
+    }
+    return result;
 }

@@ -302,13 +302,19 @@ int
 csb_decode_reduce(struct csb_decoder *d)
 {
     struct csb_entry made = {.object = NULL, .kind = CSB_VALUE, .weight = 1};
+    int result;
     size_t base = d->used - 2;
 
     if (d->used - d->floor < 2) {
         return csb_decode_refuse(d, "a name and arguments are missing");
     }
-    if (check_call(d, &d->stack[base], &d->stack[base + 1]) < 0 ||
-        rows[d->stack[base].row].build(d, &d->stack[base + 1], &made) < 0) {
+    if (check_call(d, &d->stack[base], &d->stack[base + 1]) < 0) {
+        return -1;
+    }
+    csb_decode_resume_gc(d);
+    result = rows[d->stack[base].row].build(d, &d->stack[base + 1], &made);
+    csb_decode_pause_gc(d);
+    if (result < 0) {
         return -1;
     }
     csb_decode_drop(d, base);
@@ -347,15 +353,21 @@ int
 csb_decode_finish(struct csb_decoder *d)
 {
     struct csb_entry made = {.object = NULL, .kind = CSB_VALUE, .weight = 1};
+    int result;
     size_t base = d->used - 2;
     size_t memo;
 
     if (d->used - d->floor < 2 || d->stack[base].kind != CSB_PENDING) {
         return csb_decode_refuse(d, "it may change nothing but a new UUID");
     }
-    if (d->stack[base + 1].object == NULL ||
-        csb_decode_finish_uuid(d, d->stack[base + 1].object, &made) < 0) {
-        return PyErr_Occurred() ? -1 : csb_decode_refuse(d, "no state");
+    if (d->stack[base + 1].object == NULL) {
+        return csb_decode_refuse(d, "not the state of a UUID");
+    }
+    csb_decode_resume_gc(d);
+    result = csb_decode_finish_uuid(d, d->stack[base + 1].object, &made);
+    csb_decode_pause_gc(d);
+    if (result < 0) {
+        return -1;
     }
     memo = d->stack[base].memo;
     if (memo != 0) {

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "run.h"
 
+#include <structmember.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -15,7 +17,9 @@
 #include "zygote.h"
 
 typedef struct {
-    PyObject_HEAD struct csb_watch watch;
+    PyObject_HEAD
+    PyObject *weakrefs;
+    struct csb_watch watch;
     pid_t owner; /* in a fork of it the run is not ours to kill */
     bool used;   /* communicate() was called: one job, one cell */
     bool driven; /* ... and has not returned */
@@ -101,7 +105,8 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
     }
     int result = open_channel(&self->watch, fds);
     if (result == 0) {
-        Py_BEGIN_ALLOW_THREADS result =
+        Py_BEGIN_ALLOW_THREADS
+        result =
             csb_send(control, &request, sizeof request, fds, CSB_FD_COUNT);
         Py_END_ALLOW_THREADS
     }
@@ -170,13 +175,12 @@ drive(struct csb_watch *watch, PyObject *sink)
 
     do {
         int failed = 0;
-        Py_BEGIN_ALLOW_THREADS news = csb_watch_next(watch);
-        Py_END_ALLOW_THREADS if (news == CSB_NEWS_OUTPUT)
-        {
+        Py_BEGIN_ALLOW_THREADS
+        news = csb_watch_next(watch);
+        Py_END_ALLOW_THREADS
+        if (news == CSB_NEWS_OUTPUT) {
             failed = pass_on(watch, sink);
-        }
-        else if (news == CSB_NEWS_INTERRUPTED)
-        {
+        } else if (news == CSB_NEWS_INTERRUPTED) {
             failed = PyErr_CheckSignals();
         }
         if (failed < 0) {
@@ -328,6 +332,9 @@ run_dealloc(PyObject *op)
     RunObject *self = (RunObject *)op;
     PyTypeObject *type = Py_TYPE(op);
 
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
     if (self->owner != getpid()) {
         self->watch.exited = 1;
     }
@@ -344,12 +351,19 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RunObject, weakrefs), READONLY,
+     NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 PyDoc_STRVAR(run_doc, "One cell.  Made by Zygote.start().");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)run_doc},
     {Py_tp_dealloc, run_dealloc},
     {Py_tp_methods, methods},
+    {Py_tp_members, members},
     {0, NULL},
 };
 

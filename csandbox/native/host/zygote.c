@@ -26,22 +26,22 @@
 #define LOG_TEXT 4000
 
 typedef struct {
-    PyObject_HEAD pid_t pid;
+    PyObject_HEAD
+    pid_t pid;   /* -1 until it is launched */
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
-} ZygoteObject;
-
-/* What only the launch needs. */
-struct start {
+    int booting; /* boot() was called */
+    /* What only the start needs; here so that a fork can close it. */
+    int log;
+    int child_log;
+    int child_control;
+    int plan;
     char **argv;
     char **envp;
-    int log[2];
-    int sockets[2];
-    int plan;
-    struct csb_launched launched;
+    PyObject *plan_bytes;
     struct csb_report report;
-};
+} ZygoteObject;
 
 PyObject *
 csb_raise_setup_error(PyObject *module, const struct csb_report *report,
@@ -137,40 +137,61 @@ store_plan(const char *plan, size_t size, int *ret_fd)
 }
 
 static int
-launch(struct start *start, const char *plan, size_t size)
+open_channel(ZygoteObject *self, const char *plan, size_t size)
+{
+    int sockets[2], log[2];
+    int result = store_plan(plan, size, &self->plan);
+    if (result < 0) {
+        return result;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+        return -errno;
+    }
+    self->control = sockets[0];
+    self->child_control = sockets[1];
+    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    self->log = log[0];
+    self->child_log = log[1];
+    return 0;
+}
+
+/* Runs without the GIL. */
+static int
+launch(ZygoteObject *self, const char *plan, size_t size)
 {
     const struct csb_plan *header = (const void *)plan;
-    int result = store_plan(plan, size, &start->plan);
-    if (result == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-                                  start->sockets) < 0) {
-        result = -errno;
-    }
-    if (result == 0 && pipe2(start->log, O_CLOEXEC | O_NONBLOCK) < 0) {
-        result = -errno;
-    }
+    struct csb_launched launched;
+    int result = open_channel(self, plan, size);
     if (result < 0) {
-        csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &start->report);
+        csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
         return result;
     }
     const struct csb_launch launch = {
-        .path = start->argv[0],
-        .argv = start->argv,
-        .envp = start->envp,
-        .log = start->log[1],
-        .control = start->sockets[1],
-        .plan = start->plan,
+        .path = self->argv[0],
+        .argv = self->argv,
+        .envp = self->envp,
+        .log = self->child_log,
+        .control = self->child_control,
+        .plan = self->plan,
         .mechanisms = header->mechanisms,
         .fault_step = header->fault_step,
         .fault_errno = header->fault_errno,
     };
-    return csb_launch(&launch, &start->launched, &start->report);
+    result = csb_launch(&launch, &launched, &self->report);
+    if (result == 0) {
+        self->pid = launched.pid;
+        self->pidfd = launched.pidfd;
+    }
+    return result;
 }
 
 /* One report of the zygote.  0; -EINTR; or -errno, -EPIPE if it died. */
 static int
-receive_report(struct start *start, int64_t deadline)
+receive_report(ZygoteObject *self, int64_t deadline)
 {
-    struct pollfd control = {.fd = start->sockets[0], .events = POLLIN};
+    struct pollfd control = {.fd = self->control, .events = POLLIN};
     int none[1], count;
     int64_t left = deadline - csb_watch_clock();
 
@@ -178,62 +199,64 @@ receive_report(struct start *start, int64_t deadline)
     if (ready <= 0) {
         return ready < 0 ? -errno : -ETIMEDOUT;
     }
-    ssize_t got = csb_receive(start->sockets[0], &start->report,
-                              sizeof start->report, 0, none, &count);
-    start->report.text[sizeof start->report.text - 1] = '\0';
-    return got == sizeof start->report ? 0 : -EPIPE;
+    ssize_t got = csb_receive(self->control, &self->report,
+                              sizeof self->report, 0, none, &count);
+    self->report.text[sizeof self->report.text - 1] = '\0';
+    return got == sizeof self->report ? 0 : -EPIPE;
 }
 
-/* 0; or -errno, with start->report filled; or -EINTR and an exception. */
+/* 0; or -errno, with self->report filled; or -EINTR and an exception. */
 static int
-await_report(struct start *start, int64_t deadline)
+await_report(ZygoteObject *self, int64_t deadline)
 {
     int result;
     do {
-        Py_BEGIN_ALLOW_THREADS result = receive_report(start, deadline);
-        Py_END_ALLOW_THREADS if (result == -EINTR && PyErr_CheckSignals() < 0)
-        {
+        Py_BEGIN_ALLOW_THREADS
+        result = receive_report(self, deadline);
+        Py_END_ALLOW_THREADS
+        if (result == -EINTR && PyErr_CheckSignals() < 0) {
             return -EINTR;
         }
     } while (result == -EINTR);
     if (result < 0) {
-        csb_report_fill(CSB_STEP_BOOT, -result, 0, NULL, &start->report);
+        csb_report_fill(CSB_STEP_BOOT, -result, 0, NULL, &self->report);
     }
     return result;
 }
 
 static int
-let_go(struct start *start)
+let_go(ZygoteObject *self)
 {
-    int result = csb_launch_map_ids(start->launched.pid);
+    int result = csb_launch_map_ids(self->pid);
     if (result == 0) {
-        result = csb_send(start->sockets[0], "g", 1, NULL, 0);
+        result = csb_send(self->control, "g", 1, NULL, 0);
     }
     if (result < 0) {
-        csb_report_fill(CSB_STEP_UID_MAP, -result, 0, NULL, &start->report);
+        csb_report_fill(CSB_STEP_UID_MAP, -result, 0, NULL, &self->report);
     }
     return result;
 }
 
 /* From launch to READY. */
 static int
-bring_up(struct start *start, const char *plan, size_t size, int64_t deadline)
+bring_up(ZygoteObject *self, const char *plan, size_t size, int64_t deadline)
 {
     int result;
-    Py_BEGIN_ALLOW_THREADS result = launch(start, plan, size);
-    Py_END_ALLOW_THREADS if (result == 0)
-    {
-        csb_close(&start->sockets[1]);
-        csb_close(&start->log[1]);
-        result = await_report(start, deadline); /* hello */
+    Py_BEGIN_ALLOW_THREADS
+    result = launch(self, plan, size);
+    Py_END_ALLOW_THREADS
+    if (result == 0) {
+        csb_close(&self->child_control);
+        csb_close(&self->child_log);
+        result = await_report(self, deadline); /* hello */
     }
     if (result == 0) {
-        result = let_go(start);
+        result = let_go(self);
     }
     if (result == 0) {
-        result = await_report(start, deadline);
+        result = await_report(self, deadline);
     }
-    if (result == 0 && start->report.step != CSB_STEP_READY) {
+    if (result == 0 && self->report.step != CSB_STEP_READY) {
         result = -EPROTO; /* the report says why */
     }
     return result;
@@ -255,79 +278,104 @@ destroy(int *pidfd)
 
 /* What Python wrote when it could not even start. */
 static void
-raise_start_error(PyObject *module, struct start *start)
+raise_start_error(PyObject *module, ZygoteObject *self)
 {
     char text[LOG_TEXT + 1];
     ssize_t got = -1;
-    if (start->report.text[0] == '\0' && start->log[0] >= 0) {
-        got = read(start->log[0], text, LOG_TEXT);
+    if (self->report.text[0] == '\0' && self->log >= 0) {
+        got = read(self->log, text, LOG_TEXT);
     }
     text[got > 0 ? got : 0] = '\0';
-    (void)csb_raise_setup_error(module, &start->report,
-                                got > 0 ? text : start->report.text);
+    (void)csb_raise_setup_error(module, &self->report,
+                                got > 0 ? text : self->report.text);
+}
+
+/* Closes and frees what only the start needed. */
+static void
+end_start(ZygoteObject *self)
+{
+    csb_close(&self->log);
+    csb_close(&self->child_log);
+    csb_close(&self->child_control);
+    csb_close(&self->plan);
+    free_strings(self->argv);
+    free_strings(self->envp);
+    self->argv = self->envp = NULL;
+    Py_CLEAR(self->plan_bytes);
 }
 
 static PyObject *
 zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"argv", "env", "plan", "timeout", NULL};
-    PyObject *argv, *env, *module = PyType_GetModule(type);
-    Py_buffer plan = {.buf = NULL};
-    double timeout;
-    ZygoteObject *self = NULL;
-    struct start start = {.log = {-1, -1},
-                          .sockets = {-1, -1},
-                          .plan = -1,
-                          .launched = {-1, -1}};
+    static char *names[] = {"argv", "env", "plan", NULL};
+    PyObject *argv, *env, *plan;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!y*d", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!S", names,
                                      &PyList_Type, &argv, &PyList_Type, &env,
-                                     &plan, &timeout)) {
+                                     &plan)) {
         return NULL;
     }
-    if (csb_plan_check(plan.buf, (size_t)plan.len) < 0 ||
+    if (csb_plan_check((const void *)PyBytes_AS_STRING(plan),
+                       (size_t)PyBytes_GET_SIZE(plan)) < 0 ||
         PyList_GET_SIZE(argv) == 0) {
         PyErr_SetString(PyExc_ValueError, "not a plan, or no program");
-        goto done;
+        return NULL;
     }
-    start.argv = copy_strings(argv);
-    start.envp = start.argv == NULL ? NULL : copy_strings(env);
-    if (start.envp == NULL) {
-        goto done;
-    }
-    self = (ZygoteObject *)type->tp_alloc(type, 0);
+    ZygoteObject *self = (ZygoteObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
-        goto done;
+        return NULL;
     }
-    self->pid = self->owner = -1;
-    self->pidfd = self->control = -1;
-    int64_t deadline = csb_watch_clock() + (int64_t)(timeout * 1e9);
-    if (bring_up(&start, plan.buf, (size_t)plan.len, deadline) < 0) {
-        if (!PyErr_Occurred()) {
-            raise_start_error(module, &start);
-        }
-        destroy(&start.launched.pidfd);
-        Py_CLEAR(self);
-        goto done;
-    }
-    self->pid = start.launched.pid;
+    self->pid = self->pidfd = self->control = -1;
+    self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
-    self->pidfd = start.launched.pidfd;
-    self->control = start.sockets[0];
-    start.sockets[0] = -1;
-done:
-    free_strings(start.argv);
-    free_strings(start.envp);
-    csb_close(&start.plan);
-    for (int i = 0; i < 2; i++) {
-        csb_close(&start.log[i]);
-        csb_close(&start.sockets[i]);
+    self->plan_bytes = Py_NewRef(plan);
+    self->argv = copy_strings(argv);
+    self->envp = self->argv == NULL ? NULL : copy_strings(env);
+    if (self->envp == NULL) {
+        Py_DECREF(self);
+        return NULL;
     }
-    PyBuffer_Release(&plan);
     return (PyObject *)self;
 }
 
 /* --- methods ------------------------------------------------------------- */
+
+PyDoc_STRVAR(boot_doc, "boot(timeout)\n--\n\n"
+                       "Launch it, once, and wait until it is ready to fork "
+                       "cells, timeout seconds\nat the most.  Raises "
+                       "SetupError(step, errno, detail), and is dead then.");
+
+static PyObject *
+zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
+            Py_ssize_t count, PyObject *names)
+{
+    ZygoteObject *self = (ZygoteObject *)op;
+    double timeout =
+        count == 1 && names == NULL ? PyFloat_AsDouble(args[0]) : -1.0;
+    if (timeout < 0) {
+        return PyErr_Occurred()
+                   ? NULL
+                   : PyErr_Format(PyExc_TypeError, "boot() takes seconds");
+    }
+    if (self->booting) {
+        PyErr_SetString(PyExc_RuntimeError, "it was booted before");
+        return NULL;
+    }
+    self->booting = 1;
+    const char *plan = PyBytes_AS_STRING(self->plan_bytes);
+    size_t size = (size_t)PyBytes_GET_SIZE(self->plan_bytes);
+    int64_t deadline = csb_watch_clock() + (int64_t)(timeout * 1e9);
+    int result = bring_up(self, plan, size, deadline);
+    if (result < 0) {
+        if (!PyErr_Occurred()) {
+            raise_start_error(PyType_GetModule(defining_class), self);
+        }
+        csb_close(&self->control);
+        destroy(&self->pidfd);
+    }
+    end_start(self);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
 
 PyDoc_STRVAR(start_doc,
              "start(*, memory, scratch, inodes, threads, descriptors, "
@@ -390,14 +438,18 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     ZygoteObject *self = (ZygoteObject *)op;
     int pidfd = self->pidfd;
 
-    self->pidfd = -1; /* stolen: another thread finds nothing to do */
-    csb_close(&self->control);
     if (self->owner != getpid()) {
-        csb_close(&pidfd);
+        csb_close(&self->control);
+        csb_close(&self->pidfd);
+        end_start(self);
         Py_RETURN_NONE;
     }
-    Py_BEGIN_ALLOW_THREADS destroy(&pidfd);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    self->pidfd = -1; /* stolen: another thread finds nothing to do */
+    csb_close(&self->control);
+    Py_BEGIN_ALLOW_THREADS
+    destroy(&pidfd);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -428,11 +480,14 @@ zygote_dealloc(PyObject *op)
         destroy(&self->pidfd);
     }
     csb_close(&self->pidfd);
+    end_start(self);
     type->tp_free(op);
     Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
+    {"boot", (PyCFunction)(void (*)(void))zygote_boot,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, boot_doc},
     {"start", (PyCFunction)(void (*)(void))zygote_start,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, start_doc},
     {"close", zygote_close, METH_NOARGS, close_doc},
@@ -447,11 +502,10 @@ static PyGetSetDef properties[] = {
 
 PyDoc_STRVAR(
     zygote_doc,
-    "Zygote(argv, env, plan, timeout)\n--\n\n"
-    "Start argv[0] with the environment env (a list of 'NAME=value') in\n"
-    "namespaces of its own, and wait until it is ready to fork cells.  plan\n"
-    "is bytes from build_plan(), timeout seconds.  Raises SetupError(step,\n"
-    "errno, detail).");
+    "Zygote(argv, env, plan)\n--\n\n"
+    "A program to be started, argv[0] with the environment env (a list of\n"
+    "'NAME=value'), in namespaces of its own, to fork cells by the plan\n"
+    "(bytes of build_plan()).  boot() starts it.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)zygote_doc}, {Py_tp_new, zygote_new},

@@ -39,8 +39,13 @@ greet_host(void)
 
     csb_report_fill(CSB_STEP_BOOT, 0, 0, NULL, &hello);
     tell_host(&hello);
-    if (csb_receive(CSB_ZYGOTE_CONTROL, &byte, sizeof byte, 0, none, &count) !=
-        sizeof byte) {
+    /* The socket alone may not tell of the host's death: a fork of it may
+     * hold the other end. */
+    struct pollfd events[] = {{CSB_ZYGOTE_CONTROL, POLLIN, 0},
+                              {CSB_ZYGOTE_HOST, POLLIN, 0}};
+    if (poll(events, 2, -1) < 0 || events[1].revents != 0 ||
+        csb_receive(CSB_ZYGOTE_CONTROL, &byte, sizeof byte, 0, none, &count) !=
+            sizeof byte) {
         _exit(1);
     }
 }
