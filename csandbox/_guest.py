@@ -217,19 +217,21 @@ def _pickle(value):
     import io
     import pickle
 
-    plain = _plain_types()
-    factories = (list, dict, set, int, float, str, tuple)
+    plain = {}  # filled when something asks for it
 
     class Pickler(pickle.Pickler):
-        # Called for all that pickle itself does not know by heart.
+        # Called for all that pickle itself does not know by heart: objects
+        # that may not be plain, and the classes that rebuild those that are.
         def reducer_override(self, obj):
+            if not plain:
+                plain.update(_plain_types())
             kind = type(obj)
-            if kind is type and obj in factories:
-                return NotImplemented  # of a defaultdict
-            reduce = plain.get((kind.__module__, kind.__qualname__))
-            if reduce is None or reduce[0] is not kind:
+            if issubclass(kind, type) and obj in plain:
+                return NotImplemented
+            if kind not in plain:
                 raise _Unsupported(_type_name(kind, obj))
-            return NotImplemented if reduce[1] is None else reduce[1](obj)
+            reduce = plain[kind]
+            return NotImplemented if reduce is None else reduce(obj)
 
     buffer = io.BytesIO()
     Pickler(buffer, PROTOCOL).dump(value)
@@ -237,10 +239,10 @@ def _pickle(value):
 
 
 def _plain_types():
-    """Return {(module, name): (type, reduce or None)} of what may cross."""
-    plain = {}
-    for kind in (complex, range, slice, type(...)):
-        plain[kind.__module__, kind.__qualname__] = (kind, None)
+    """Return {type: reduce function or None} of what may cross."""
+    kinds = [complex, range, slice, type(...)]
+    # The factories of a defaultdict.
+    kinds += [list, dict, set, int, float, str, tuple]
     for module_name, names in (
         ("datetime", ("date", "time", "datetime", "timedelta", "timezone")),
         ("decimal", ("Decimal",)),
@@ -248,15 +250,17 @@ def _plain_types():
         ("collections", ("OrderedDict", "deque", "Counter", "defaultdict")),
     ):
         module = sys.modules.get(module_name)
-        for name in names if module is not None else ():
-            plain[module_name, name] = (getattr(module, name), None)
+        if module is not None:
+            kinds += [getattr(module, name) for name in names]
+    plain = dict.fromkeys(kinds)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
-        plain["uuid", "UUID"] = (
-            uuid.UUID,
-            lambda obj: (uuid.UUID, (obj.hex,)),
-        )
+        plain[uuid.UUID] = _reduce_uuid
     return plain
+
+
+def _reduce_uuid(obj):
+    return type(obj), (obj.hex,)
 
 
 def _type_name(kind, obj):

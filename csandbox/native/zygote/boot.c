@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -49,6 +50,14 @@ raise_nofile(void)
     }
 }
 
+/* An empty session keyring instead of the host's.  Where it is refused, the
+ * filter alone keeps cells from the host's keys. */
+static void
+leave_keyring(void)
+{
+    (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+}
+
 static int
 map_plan(const struct csb_plan **ret_plan)
 {
@@ -90,6 +99,7 @@ csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
     int result = reset_signals();
     if (result == 0) {
         raise_nofile();
+        leave_keyring();
         result = open_own_files(ret_zygote);
     }
     if (result == 0) {
