@@ -218,7 +218,7 @@ def _limits(policy: Policy) -> dict[str, int]:
         "threads": policy.threads,
         "descriptors": 1024,
         # Behind the host's own deadline, should it come late.
-        "cpu_seconds": int(policy.timeout * cores) + 2,
+        "cpu_seconds": min(int(policy.timeout * cores) + 2, 2**32 - 1),
     }
 
 

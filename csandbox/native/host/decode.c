@@ -44,9 +44,8 @@ take(struct csb_decoder *d, size_t size)
     const unsigned char *at = d->next;
 
     if (size > (size_t)(d->limit - at)) {
-        (void)csb_decode_refuse(d, d->limit == d->end
-                                       ? "the bytes end inside it"
-                                       : "it goes beyond its FRAME");
+        (void)csb_decode_refuse(d, d->framed ? "it goes beyond its FRAME"
+                                             : "the bytes end inside it");
         return NULL;
     }
     d->next = at + size;
@@ -403,7 +402,7 @@ load_frame(struct csb_decoder *d)
 {
     size_t length;
 
-    if (d->limit != d->end) {
+    if (d->framed) {
         return csb_decode_refuse(d, "a FRAME inside a FRAME");
     }
     if (take_number(d, 8, &length) < 0) {
@@ -413,6 +412,7 @@ load_frame(struct csb_decoder *d)
         return csb_decode_refuse(d, "it is longer than the bytes");
     }
     d->limit = d->next + length;
+    d->framed = true;
     return 0;
 }
 
@@ -578,9 +578,10 @@ run(struct csb_decoder *d)
     for (;;) {
         d->opcode = d->next;
         if (d->next == d->limit) {
-            if (d->limit == d->end) {
+            if (!d->framed) {
                 return csb_decode_refuse(d, "the bytes end without STOP");
             }
+            d->framed = false;
             d->limit = d->end;
             continue;
         }

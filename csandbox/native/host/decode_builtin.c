@@ -41,7 +41,7 @@ fill_set(struct csb_decoder *d, const struct csb_entry *args,
     for (size_t i = 0; i < count; i++) {
         if (csb_decode_add_key(d, made, d->used,
                                PyList_GET_ITEM(list, (Py_ssize_t)i), 0,
-                               args->weight, NULL) < 0) {
+                               (uint32_t)1 << args->heaviest, NULL) < 0) {
             return -1;
         }
     }

@@ -155,8 +155,8 @@ fill_counter(struct csb_decoder *d, const struct csb_entry *args,
         return -1;
     }
     while (PyDict_Next(dict, &place, &key, &value)) {
-        if (csb_decode_add_key(d, made, d->used, key, 0, args->weight, value) <
-            0) {
+        if (csb_decode_add_key(d, made, d->used, key, 0,
+                               (uint32_t)1 << args->heaviest, value) < 0) {
             return -1;
         }
     }

@@ -3,17 +3,34 @@
 
 #include "decode_types.h"
 
+static void
+count_weight(struct csb_entry *parent, const struct csb_entry *child)
+{
+    if (child->kind != CSB_VALUE) {
+        parent->weight = CSB_UNHASHABLE_WEIGHT;
+        return;
+    }
+    parent->weight = csb_decode_add_weight(parent->weight, child->weight);
+    while (child->weight > (uint32_t)1 << parent->heaviest &&
+           parent->heaviest < 31) {
+        parent->heaviest++;
+    }
+}
+
 static int
 absorb_unusual(struct csb_decoder *d, struct csb_entry *parent,
                const struct csb_entry *child, bool counted)
 {
+    /* A tuple (not made yet) may be of arguments, and so no level. */
+    size_t limit = d->depth_limit + (parent->object == NULL);
+
     if (child->kind > CSB_BACK) {
         return csb_decode_refuse(d, "%s is not a value and may not cross",
                                  child->kind == CSB_PENDING
                                      ? "an unfinished UUID"
                                      : csb_decode_row_name(child->row));
     }
-    if (child->height >= d->depth_limit) {
+    if (child->height >= limit) {
         return csb_decode_refuse(d, "nested too deep");
     }
     csb_decode_seal(d, child);
@@ -21,10 +38,7 @@ absorb_unusual(struct csb_decoder *d, struct csb_entry *parent,
         parent->height = (uint16_t)(child->height + 1);
     }
     if (counted) {
-        parent->weight =
-            child->kind == CSB_VALUE
-                ? csb_decode_add_weight(parent->weight, child->weight)
-                : CSB_UNHASHABLE_WEIGHT;
+        count_weight(parent, child);
     }
     return 0;
 }
@@ -37,7 +51,7 @@ csb_decode_absorb(struct csb_decoder *d, struct csb_entry *parent,
         return absorb_unusual(d, parent, child, counted);
     }
     if (counted) {
-        parent->weight = csb_decode_add_weight(parent->weight, child->weight);
+        count_weight(parent, child);
     }
     return 0;
 }
@@ -290,6 +304,10 @@ csb_decode_tuple(struct csb_decoder *d, size_t base)
     if (made.kind == CSB_UNHASHABLE && count == 1) {
         /* Maybe the arguments of set: they then want the list's cost. */
         made.weight = d->stack[base].weight;
+        made.heaviest = d->stack[base].heaviest;
+    }
+    if (d->used == d->room && csb_decode_grow_stack(d) < 0) {
+        return -1;
     }
     made.object = PyTuple_New((Py_ssize_t)count);
     if (made.object == NULL) {
@@ -302,6 +320,6 @@ csb_decode_tuple(struct csb_decoder *d, size_t base)
     d->used = base;
     /* What was spelt out in the bytes may be hashed, and once compared. */
     d->work_left += 2 * count;
-    return csb_decode_push(d, made.object, made.kind, made.height,
-                           made.weight);
+    d->stack[d->used++] = made;
+    return 0;
 }

@@ -57,6 +57,7 @@ struct csb_entry {
     uint8_t kind;
     uint8_t shadowed; /* CSB_OPEN: has a shadow (decode_keys.c) */
     uint8_t row;
+    uint8_t heaviest; /* 2 ** heaviest >= the weight of any one thing in it */
 };
 
 struct csb_shadow;
@@ -68,6 +69,7 @@ struct csb_decoder {
     const unsigned char *next;
     const unsigned char *limit; /* of the frame, or end */
     const unsigned char *end;
+    bool framed; /* limit is of a FRAME */
 
     struct csb_entry *stack;
     size_t used;
@@ -187,6 +189,7 @@ csb_decode_seal(struct csb_decoder *d, const struct csb_entry *entry)
         kept->kind = CSB_UNHASHABLE;
         kept->height = entry->height;
         kept->weight = entry->weight;
+        kept->heaviest = entry->heaviest;
     }
 }
 
