@@ -1,10 +1,12 @@
 """Builds the extension; everything else stands in pyproject.toml."""
 
 import os
+import subprocess
 import sys
 from glob import glob
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 if not sys.platform.startswith("linux"):
     sys.exit(
@@ -24,7 +26,42 @@ if os.environ.get("CSANDBOX_SANITIZE") == "1":
     compile_args += ["-DCSB_SANITIZED"]
     link_args += sanitizers
 
+
+class Build(build_ext):
+    """Says in one sentence what to install, instead of a page of errors."""
+
+    def build_extensions(self) -> None:
+        """Build, if there is what it takes."""
+        needed = {
+            "a C compiler (gcc)": "",
+            "<Python.h> (python3-dev)": "#include <Python.h>\n",
+            "<seccomp.h> (libseccomp-dev)": "#include <seccomp.h>\n",
+        }
+        for name, source in needed.items():
+            if not self._compiles(source):
+                sys.exit(
+                    f"csandbox is written in C, and {name} is missing here; "
+                    "on Debian or Ubuntu install what it needs with: "
+                    "apt-get install gcc libseccomp-dev python3-dev"
+                )
+        super().build_extensions()
+
+    def _compiles(self, source: str) -> bool:
+        include = [f"-I{path}" for path in self.compiler.include_dirs]
+        command = [*self.compiler.compiler_so, *include, "-fsyntax-only"]
+        try:
+            return not subprocess.run(
+                [*command, "-x", "c", "-"],
+                input=source,
+                text=True,
+                capture_output=True,
+            ).returncode
+        except OSError:
+            return False
+
+
 setup(
+    cmdclass={"build_ext": Build},
     ext_modules=[
         Extension(
             "csandbox._csandbox",
@@ -34,5 +71,5 @@ setup(
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )
-    ]
+    ],
 )

@@ -102,7 +102,7 @@ def _reseed() -> None:
         ssl.RAND_add(urandom(64), 64.0)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
-        uuid._node = uuid._last_timestamp = None
+        vars(uuid).update(_node=None, _last_timestamp=None)
 
 
 def _set_environment(variables) -> None:
@@ -116,9 +116,14 @@ def _set_streams() -> None:
     """Make the streams anew: the zygote's were of other files."""
     import signal
 
-    sys.stdin = sys.__stdin__ = _stream("stdin", 0, "r", "surrogateescape")
-    sys.stdout = sys.__stdout__ = _stream("stdout", 1, "w", "backslashreplace")
-    sys.stderr = sys.__stderr__ = _stream("stderr", 2, "w", "backslashreplace")
+    for number, name, mode, errors in (
+        (0, "stdin", "r", "surrogateescape"),
+        (1, "stdout", "w", "backslashreplace"),
+        (2, "stderr", "w", "backslashreplace"),
+    ):
+        stream = _stream(name, number, mode, errors)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -131,7 +136,7 @@ def _stream(name, descriptor, mode, errors):
     stream = io.TextIOWrapper(
         buffered(raw), encoding="utf-8", errors=errors, line_buffering=True
     )
-    stream.mode = mode
+    vars(stream).update(mode=mode)
     return stream
 
 
@@ -166,7 +171,7 @@ def _fresh_main():
     import builtins
 
     module = type(sys)("__main__")
-    module.__builtins__ = builtins
+    vars(module).update(__builtins__=builtins)
     sys.modules["__main__"] = module
     return module.__dict__
 
@@ -175,11 +180,13 @@ def _run_source(source, filename, namespace):
     """Run all statements; return the value of a last expression, or None."""
     import _ast
 
-    tree = compile(source, filename, "exec", _ast.PyCF_ONLY_AST)
+    flag = _ast.PyCF_ONLY_AST
+    tree: _ast.Module = compile(source, filename, "exec", flag)
     _remember_source(source, filename)
     last = None
     if tree.body and isinstance(tree.body[-1], _ast.Expr):
-        last = _ast.Expression(tree.body.pop().value)
+        last = _ast.Expression(tree.body[-1].value)
+        del tree.body[-1]
     exec(compile(tree, filename, "exec"), namespace)
     if last is None:
         return None
@@ -217,7 +224,7 @@ def _pickle(value):
     import io
     import pickle
 
-    plain = {}  # filled when something asks for it
+    plain: dict[type, object] = {}  # filled when something asks for it
 
     class Pickler(pickle.Pickler):
         # Called for all that pickle itself does not know by heart: objects

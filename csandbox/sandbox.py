@@ -208,7 +208,7 @@ def _output_names(outputs: object) -> tuple[str, ...] | None:
             "outputs must be a tuple or list of names of variables, not "
             f"{type(outputs).__name__}"
         )
-    names = tuple(outputs)  # type: ignore[arg-type]
+    names: tuple[Any, ...] = tuple(outputs)  # type: ignore[arg-type]
     if any(type(name) is not str for name in names):
         raise TypeError("outputs must hold names of variables")
     return names
@@ -241,7 +241,7 @@ def _call_job(
         raise TypeError(
             f"args must be a tuple or list, not {type(args).__name__}"
         )
-    positional = tuple(args)  # type: ignore[arg-type]
+    positional: tuple[Any, ...] = tuple(args)  # type: ignore[arg-type]
     roots = zygotes.visible_roots()
     return {
         "kind": "call",
@@ -312,7 +312,7 @@ def _execute(
         stdout_bytes=outcome["stdout"],
         stderr_bytes=outcome["stderr"],
         error=error,
-        exit_code=_exit_code(outcome, error),
+        exit_code=_exit_code(error),
         usage=_usage(outcome, policy),
         isolation=_isolation(outcome),
     )
@@ -382,9 +382,9 @@ def _open_frame(
         return None, ResultError(f"the guest's value may not cross: {error}")
     if kind == _csandbox.FRAME_VALUE:
         return value, None
-    names = ("type", "message", "traceback")
-    if kind != _csandbox.FRAME_ERROR:
-        names = ("type",)
+    names = ["type"]
+    if kind == _csandbox.FRAME_ERROR:
+        names += ["message", "traceback"]
     if type(value) is not dict or any(
         type(value.get(name)) is not str for name in names
     ):
@@ -400,9 +400,7 @@ def _open_frame(
     )
 
 
-def _exit_code(
-    outcome: dict[str, Any], error: SandboxError | None
-) -> int | None:
+def _exit_code(error: SandboxError | None) -> int | None:
     if error is None:
         return 0
     if isinstance(error, GuestExit):

@@ -148,7 +148,7 @@ def unused_uid() -> int:
         in_map = any(start <= candidate < start + n for start, n in mapped)
         free = all(not start <= candidate < start + n for start, n in taken)
         if in_map and free:
-            return candidate
+            return int(candidate)
     return 65533
 
 

@@ -117,6 +117,19 @@ csb_decode_resume_gc(struct csb_decoder *d)
     }
 }
 
+/* decode_run.c */
+
+/* Obeys the opcodes from PROTO up to STOP.  Returns 0 or -1. */
+int csb_decode_run(struct csb_decoder *d);
+
+/* Refuels d, if the budget of items allows it; before that lets signal
+ * handlers run (Ctrl-C), and other threads.  Returns 0 or -1. */
+int csb_decode_breathe(struct csb_decoder *d);
+
+/* Burns as much fuel as one opcode, without being one: for each thing that a
+ * single opcode does a million times. */
+int csb_decode_toil(struct csb_decoder *d);
+
 /* decode_stack.c: all return 0, or -1 with an exception set. */
 
 /* Raises ValueError "byte N: opcode NAME: ..."; always returns -1. */
