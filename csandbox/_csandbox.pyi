@@ -1,4 +1,4 @@
-"""The C core of csandbox.  Not a public interface."""
+# The C core of csandbox.  Not a public interface.
 
 from collections.abc import Callable
 from typing import Any, Final, Self, final
@@ -67,7 +67,7 @@ def decode(
     *,
     items: int = 10_000_000,
     depth: int = 1000,
-    memory: int = 1 << 30,
+    memory: int = 1073741824,
 ) -> Any: ...
 def is_root() -> bool: ...
 def serve(preload: Callable[[str], object], /) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -52,6 +53,8 @@ STATUSES = {
     UnavailableError: BROKEN,
     Cancelled: INTERRUPTED,
 }
+
+PLAIN_ENCODINGS = ("utf-8", "ascii", "iso8859-", "cp125", "koi8-")
 
 # As Python names programs that are not files.
 FILENAMES = {"-": "<stdin>", "-c": "<string>"}
@@ -245,13 +248,31 @@ def _program(arguments: argparse.Namespace) -> tuple[str, list[str]]:
                 content = file.read()
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
-    try:
-        source = decode_source(content)
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot decode {name}: {error}") from None
+    source = _decode(name, content)
     if "\0" in source:
         raise UsageError(f"{name} is not Python source: it holds a NUL byte")
     return source, arguments.program
+
+
+def _decode(name: str, content: bytes) -> str:
+    """Return the text of a program, in the encoding that it declares.
+
+    Only in the plain ones: some codecs take quadratic time, run code of
+    other packages or are not of text, and nothing limits us here.
+    """
+    import codecs
+    from tokenize import detect_encoding
+
+    try:
+        encoding, _ = detect_encoding(io.BytesIO(content).readline)
+        codec = codecs.lookup(encoding).name
+        if not codec.startswith(PLAIN_ENCODINGS):
+            raise UsageError(
+                f"{name} declares the encoding {codec}; save it as UTF-8"
+            )
+        return decode_source(content)
+    except (SyntaxError, UnicodeError, LookupError) as error:
+        raise UsageError(f"cannot decode {name}: {error}") from None
 
 
 def _read_stdin() -> bytes:

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+from errno import ETIMEDOUT
 
 from csandbox import _csandbox, shipping, zygotes
 from csandbox.errors import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 FILENAME = "<guest>"
+EXPANSION = 8  # a value's bytes in this process to those of its pickle
 # Beyond the policy's env: what programs cannot do without.
 ENVIRONMENT = {
     "HOME": "/tmp",
@@ -302,6 +304,8 @@ def _execute(
     finally:
         cell.close()
     if outcome["ending"] == "setup":
+        if (outcome["step"], outcome["errno"]) == ("init", ETIMEDOUT):
+            zygotes.discard(template)  # it answers nobody
         zygotes.discard_dead(template)
         raise _setup_error(outcome)
     if outcome["ending"] == "lost":
@@ -337,7 +341,7 @@ def _judge(
     if ending == "exited":
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
-        return None, _killed_by(os.WTERMSIG(outcome["wait_status"]), policy)
+        return None, _killed_by(outcome, policy)
     if ending == "timeout":
         return None, TimeLimitError("timeout", f"{policy.timeout:g} s")
     if ending == "cancelled":
@@ -361,16 +365,20 @@ def _judge(
     )
 
 
-def _killed_by(number: int, policy: Policy) -> SandboxError:
-    if number == signal.SIGXCPU:
+def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
+    number = os.WTERMSIG(outcome["wait_status"])
+    used = outcome["user"] + outcome["system"]
+    # The kernel's, behind our own deadline; a guest may send it itself.
+    if number == signal.SIGXCPU and used >= policy.timeout:
         return TimeLimitError("timeout", f"{policy.timeout:g} s")
     return GuestCrash(number)
 
 
 def _decode(payload: bytes, policy: Policy) -> Any:
-    # A value takes more room than its pickle: small ints are 2 bytes there,
-    # 36 with their place in a list here.
-    return _csandbox.decode(payload, memory=32 * policy.result_bytes)
+    # A value takes more room than its pickle: a None is 1 byte there, and a
+    # place in a list of 8 bytes here.
+    memory = max(1 << 20, EXPANSION * policy.result_bytes)
+    return _csandbox.decode(payload, memory=memory)
 
 
 def _open_frame(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _DATA = (
     "/etc/ld.so.cache",
     "/etc/alternatives",  # Debian picks its BLAS there
-    "/etc/ssl/certs",
+    # The bundles alone: beside them lie certificates of this very host.
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
     "/etc/ssl/openssl.cnf",
-    "/etc/pki/tls/certs",
-    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem",
     "/usr/share/ca-certificates",
-    "/usr/local/share/ca-certificates",
     "/usr/lib/ssl",
     "/usr/lib/locale",
     "/usr/share/zoneinfo",
@@ -66,8 +68,6 @@ def environment_view() -> list[Entry]:
         *(("tree", path, path) for path in trees),
         *(("symlink", text, link) for link, text in links),
         *(("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES),
-        # POSIX shared memory and semaphores then lie in the scratch space.
-        ("symlink", "/tmp", "/dev/shm"),
         ("directory", "", "/tmp"),
     ]
 
@@ -86,14 +86,29 @@ def _site_packages() -> list[str]:
 def _trees() -> Iterator[str]:
     yield os.path.dirname(os.__file__)
     yield from import_path()
-    for prefix in (sys.base_prefix, sys.base_exec_prefix, sys.prefix):
-        if os.path.normpath(prefix) not in _SHARED_PREFIXES:
+    for prefix in (sys.base_prefix, sys.base_exec_prefix):
+        if _is_dedicated(prefix):
             yield f"{prefix}/lib"
             yield f"{prefix}/share"
-        yield f"{prefix}/pyvenv.cfg"
+    # Of a virtual environment its packages, which are in the import path:
+    # its lib and share may be the project's.
+    yield f"{sys.prefix}/pyvenv.cfg"
     yield from _executables()
     yield from _libraries()
     yield from _DATA
+
+
+def _is_dedicated(prefix: str) -> bool:
+    """Whether a prefix holds a Python installation and nothing else."""
+    if os.path.normpath(prefix) in _SHARED_PREFIXES:
+        return False
+    inside = f"{os.path.realpath(prefix)}/"
+    # A deleted working directory is in no prefix.
+    with suppress(FileNotFoundError):
+        if f"{os.getcwd()}/".startswith(inside):
+            return False
+    home = os.path.realpath(os.path.expanduser("~"))
+    return not f"{home}/".startswith(inside)
 
 
 def _executables() -> Iterator[str]:

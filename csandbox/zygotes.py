@@ -216,7 +216,9 @@ def _limits(policy: Policy) -> dict[str, int]:
         "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
-        "descriptors": 1024,
+        # Each may be a pipe, and pipes of an ordinary user's guests count
+        # as that user's: it has 1024 of full size (pipe(7)).
+        "descriptors": 256,
         # Behind the host's own deadline, should it come late.
         "cpu_seconds": min(int(policy.timeout * cores) + 2, 2**32 - 1),
     }

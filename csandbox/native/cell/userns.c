@@ -66,5 +66,8 @@ csb_userns_enter(const struct csb_cell *cell)
     if (result == 0) {
         result = write_file(cell->proc, "self/gid_map", groups);
     }
+    /* When memory runs out, the guests go before their host does.  Refused
+     * where /proc is read-only, and then as the host is. */
+    (void)write_file(cell->proc, "self/oom_score_adj", "1000");
     return result;
 }

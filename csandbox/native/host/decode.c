@@ -69,6 +69,7 @@ csb_decode(PyObject *module, const unsigned char *data, size_t size,
     if (d.depth_limit > CSB_DECODE_MAX_DEPTH) {
         d.depth_limit = CSB_DECODE_MAX_DEPTH;
     }
+    csb_decode_pause_gc(&d);
     if (csb_decode_run(&d) == 0) {
         value = finish(&d);
     }

@@ -19,7 +19,7 @@ static int
 fill_set(struct csb_decoder *d, const struct csb_entry *args,
          struct csb_entry *made)
 {
-    PyObject *list = argument(args, 0);
+    PyObject *list = argument(args, 0); /* nobody else changes it */
     size_t count;
 
     if (!PyList_CheckExact(list)) {
@@ -39,7 +39,8 @@ fill_set(struct csb_decoder *d, const struct csb_entry *args,
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
-        if (csb_decode_add_key(d, made, d->used,
+        if (csb_decode_breathe_at(d, i) < 0 ||
+            csb_decode_add_key(d, made, d->used,
                                PyList_GET_ITEM(list, (Py_ssize_t)i), 0,
                                (uint32_t)1 << args->heaviest, NULL) < 0) {
             return -1;

@@ -138,6 +138,7 @@ fill_counter(struct csb_decoder *d, const struct csb_entry *args,
     PyObject *dict = PyTuple_GET_ITEM(args->object, 0);
     PyObject *key, *value;
     Py_ssize_t place = 0;
+    size_t done = 0;
     size_t count;
 
     if (!PyDict_CheckExact(dict)) {
@@ -155,7 +156,8 @@ fill_counter(struct csb_decoder *d, const struct csb_entry *args,
         return -1;
     }
     while (PyDict_Next(dict, &place, &key, &value)) {
-        if (csb_decode_add_key(d, made, d->used, key, 0,
+        if (csb_decode_breathe_at(d, done++) < 0 ||
+            csb_decode_add_key(d, made, d->used, key, 0,
                                (uint32_t)1 << args->heaviest, value) < 0) {
             return -1;
         }

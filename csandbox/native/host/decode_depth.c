@@ -15,7 +15,8 @@ struct node {
 };
 
 struct walk {
-    struct node *nodes; /* a table hashed by address */
+    struct csb_decoder *decoder; /* whose budget of memory pays */
+    struct node *nodes;          /* a table hashed by address */
     size_t nodes_used;
     size_t nodes_room; /* a power of two */
     PyObject **path;   /* borrowed; what is still to be looked at */
@@ -41,8 +42,13 @@ static int
 grow_nodes(struct walk *walk)
 {
     struct walk old = *walk;
+    size_t room = old.nodes_room == 0 ? 1024 : old.nodes_room * 2;
 
-    walk->nodes_room = old.nodes_room == 0 ? 1024 : old.nodes_room * 2;
+    if (csb_decode_charge_memory(walk->decoder, (room - old.nodes_room) *
+                                                    sizeof *walk->nodes) < 0) {
+        return -1;
+    }
+    walk->nodes_room = room;
     walk->nodes = PyMem_Calloc(walk->nodes_room, sizeof *walk->nodes);
     if (walk->nodes == NULL) {
         *walk = old;
@@ -63,6 +69,11 @@ push_path(struct walk *walk, PyObject *object)
 {
     if (walk->path_used == walk->path_room) {
         size_t room = walk->path_room == 0 ? 1024 : walk->path_room * 2;
+        if (csb_decode_charge_memory(walk->decoder, (room - walk->path_room) *
+                                                        sizeof *walk->path) <
+            0) {
+            return -1;
+        }
         PyObject **moved =
             PyMem_Realloc(walk->path, room * sizeof *walk->path);
         if (moved == NULL) {
@@ -140,7 +151,7 @@ step(struct walk *walk)
 int
 csb_decode_check_depth(struct csb_decoder *d, PyObject *root)
 {
-    struct walk walk = {.nodes = NULL};
+    struct walk walk = {.decoder = d};
     uint32_t height = 0;
     int result = 0;
 
@@ -150,8 +161,11 @@ csb_decode_check_depth(struct csb_decoder *d, PyObject *root)
     if (grow_nodes(&walk) < 0 || push_path(&walk, root) < 0) {
         result = -1;
     }
-    while (result == 0 && walk.path_used > 0) {
-        result = step(&walk);
+    for (size_t i = 0; result == 0 && walk.path_used > 0; i++) {
+        result = csb_decode_breathe_at(d, i);
+        if (result == 0) {
+            result = step(&walk);
+        }
     }
     if (result == 0) {
         height = find_node(&walk, root)->height;

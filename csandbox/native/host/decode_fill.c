@@ -129,7 +129,8 @@ extend_deque(struct csb_decoder *d, struct csb_entry *target, size_t base)
 {
     for (size_t i = base; i < d->used; i++) {
         struct csb_entry *item = &d->stack[i];
-        if (csb_decode_absorb(d, target, item, true) < 0 ||
+        if (csb_decode_breathe_at(d, i - base) < 0 ||
+            csb_decode_absorb(d, target, item, true) < 0 ||
             csb_decode_deque_append(d, target->object, item->object) < 0) {
             return -1;
         }
@@ -193,7 +194,8 @@ csb_decode_set_items(struct csb_decoder *d, size_t base)
     for (size_t i = base; i < d->used; i += 2) {
         struct csb_entry *key = &d->stack[i];
         struct csb_entry *value = &d->stack[i + 1];
-        if (check_key(d, key) < 0 ||
+        if (csb_decode_breathe_at(d, (i - base) / 2) < 0 ||
+            check_key(d, key) < 0 ||
             csb_decode_absorb(d, target, key, true) < 0 ||
             csb_decode_absorb(d, target, value, false) < 0 ||
             csb_decode_add_key(d, target, base - 1, key->object, key->weight,
@@ -215,7 +217,7 @@ add_items(struct csb_decoder *d, struct csb_entry *target, size_t slot,
     }
     for (size_t i = base; i < d->used; i++) {
         struct csb_entry *item = &d->stack[i];
-        if (check_key(d, item) < 0 ||
+        if (csb_decode_breathe_at(d, i - base) < 0 || check_key(d, item) < 0 ||
             csb_decode_absorb(d, target, item, true) < 0 ||
             csb_decode_add_key(d, target, slot, item->object, item->weight,
                                item->weight, NULL) < 0) {

@@ -187,19 +187,28 @@ load_protocol(struct csb_decoder *d)
 int
 csb_decode_breathe(struct csb_decoder *d)
 {
-    if (d->items_left == 0) {
-        return csb_decode_charge_items(d, 1);
-    }
+    bool paused = d->gc_paused;
+
     csb_decode_resume_gc(d);
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
     PyEval_RestoreThread(PyEval_SaveThread());
-    csb_decode_pause_gc(d);
-    d->fuel = OPCODES_PER_BREATH;
-    if (d->fuel > d->items_left) {
-        d->fuel = d->items_left;
+    if (paused) {
+        csb_decode_pause_gc(d);
     }
+    return 0;
+}
+
+/* Allows itself a few opcodes more, if the budget of items does. */
+static int
+refuel(struct csb_decoder *d)
+{
+    if (d->items_left == 0) {
+        return csb_decode_charge_items(d, 1);
+    }
+    d->fuel = d->items_left < OPCODES_PER_BREATH ? d->items_left
+                                                 : OPCODES_PER_BREATH;
     d->items_left -= d->fuel;
     return 0;
 }
@@ -228,11 +237,15 @@ obey(struct csb_decoder *d, int opcode)
         return csb_decode_load_int(d);
     case OP_BININT1: {
         size_t number;
-        return csb_decode_take_number(d, 1, &number) < 0 ? -1 : csb_decode_push_int(d, (long)number);
+        return csb_decode_take_number(d, 1, &number) < 0
+                   ? -1
+                   : csb_decode_push_int(d, (long)number);
     }
     case OP_BININT2: {
         size_t number;
-        return csb_decode_take_number(d, 2, &number) < 0 ? -1 : csb_decode_push_int(d, (long)number);
+        return csb_decode_take_number(d, 2, &number) < 0
+                   ? -1
+                   : csb_decode_push_int(d, (long)number);
     }
     case OP_LONG1:
         return csb_decode_load_long(d, 1);
@@ -318,7 +331,7 @@ obey(struct csb_decoder *d, int opcode)
 int
 csb_decode_run(struct csb_decoder *d)
 {
-    if (load_protocol(d) < 0) {
+    if (load_protocol(d) < 0 || refuel(d) < 0) {
         return -1;
     }
     for (;;) {
@@ -335,7 +348,7 @@ csb_decode_run(struct csb_decoder *d)
         if (*d->opcode == OP_STOP) {
             return 0;
         }
-        if (d->fuel == 0 && csb_decode_breathe(d) < 0) {
+        if (d->fuel == 0 && (csb_decode_breathe(d) < 0 || refuel(d) < 0)) {
             return -1;
         }
         d->fuel--;

@@ -15,7 +15,8 @@ csb_decode_load_int(struct csb_decoder *d)
     if (at == NULL) {
         return -1;
     }
-    return csb_decode_push_int(d, (int32_t)(uint32_t)csb_decode_little_endian(at, 4));
+    return csb_decode_push_int(
+        d, (int32_t)(uint32_t)csb_decode_little_endian(at, 4));
 }
 
 int

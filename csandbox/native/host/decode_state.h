@@ -122,13 +122,16 @@ csb_decode_resume_gc(struct csb_decoder *d)
 /* Obeys the opcodes from PROTO up to STOP.  Returns 0 or -1. */
 int csb_decode_run(struct csb_decoder *d);
 
-/* Refuels d, if the budget of items allows it; before that lets signal
- * handlers run (Ctrl-C), and other threads.  Returns 0 or -1. */
+/* Lets signal handlers run (Ctrl-C), and other threads: to be called about
+ * once a millisecond.  Returns 0, or -1 with what a handler raised. */
 int csb_decode_breathe(struct csb_decoder *d);
 
-/* Burns as much fuel as one opcode, without being one: for each thing that a
- * single opcode does a million times. */
-int csb_decode_toil(struct csb_decoder *d);
+/* The same, if index, which counts what a single opcode does, says so. */
+static inline int
+csb_decode_breathe_at(struct csb_decoder *d, size_t index)
+{
+    return index % 8192 == 8191 ? csb_decode_breathe(d) : 0;
+}
 
 /* decode_stack.c: all return 0, or -1 with an exception set. */
 

@@ -191,9 +191,11 @@ static const struct csb_syscall_rule files[] = {
     ALLOW("truncate"),
     ALLOW("ftruncate"),
     ALLOW("fallocate"),
-    ALLOW("fsync"),
-    ALLOW("fdatasync"),
-    DENY("sync", EPERM), /* the whole host's disks */
+    /* 0, "done": only memory can be written to, and on a file of the view
+     * it would flush the host's disk. */
+    DENY("fsync", 0),
+    DENY("fdatasync", 0),
+    DENY("sync", EPERM),
     DENY("syncfs", EPERM),
     DENY("sync_file_range", EPERM),
     DENY("sync_file_range2", EPERM),
@@ -302,13 +304,19 @@ static const struct csb_arg_check madvise_advice[] = {
     END_CHECKS,
 };
 
+/* Huge pages are a stock that the host has set aside. */
+static const struct csb_arg_check mmap_flags[] = {
+    ALLOW_IF(INT_BITS(3, MAP_HUGETLB, 0)),
+    END_CHECKS,
+};
+
 static const struct csb_syscall_rule memory[] = {
-    ALLOW("mmap"),
+    NARROW("mmap", mmap_flags, ENOMEM),
     ALLOW("munmap"),
     ALLOW("mprotect"), /* also to PROT_EXEC: ctypes callbacks, JITs */
     ALLOW("mremap"),
     ALLOW("brk"),
-    ALLOW("msync"),
+    DENY("msync", 0), /* like fsync */
     NARROW("madvise", madvise_advice, EINVAL),
     DENY("mincore", ENOSYS),
     DENY("memfd_create", ENOSYS),
@@ -332,27 +340,40 @@ static const struct csb_syscall_rule memory[] = {
     END,
 };
 
-/* A thread and nothing else.  The kernel takes the low 32 bits; CLONE_NEWTIME
- * is not a flag here, its bit is part of the exit signal. */
+/* A thread and nothing else, as every libc makes it: one that had a table of
+ * descriptors of its own would multiply what RLIMIT_NOFILE bounds.  The
+ * kernel takes the low 32 bits; CLONE_NEWTIME is not a flag here, its bit is
+ * part of the exit signal. */
+#define THREAD                                                                \
+    (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES | CLONE_FS |       \
+     CLONE_SYSVSEM)
 static const struct csb_arg_check clone_thread[] = {
     ALLOW_IF(INT_BITS(0,
-                      CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWNS |
-                          CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
-                          CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP |
-                          CLONE_PTRACE | CLONE_UNTRACED | CLONE_VFORK |
-                          CLONE_PARENT | CLONE_PIDFD,
-                      CLONE_VM | CLONE_SIGHAND | CLONE_THREAD)),
+                      THREAD | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+                          CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
+                          CLONE_NEWCGROUP | CLONE_PTRACE | CLONE_UNTRACED |
+                          CLONE_VFORK | CLONE_PARENT | CLONE_PIDFD,
+                      THREAD)),
     END_CHECKS,
 };
 
-/* No priority inheritance: kernel code with a history, and unused here. */
-#define ALLOW_FUTEX(op)                                                       \
+/* No priority inheritance: kernel code with a history, and unused here.
+ *
+ * A futex that is not private is found by the file behind its page: on a
+ * file of the shared view, one run could wake another.  Waiting must be
+ * allowed, as pthread_join() waits so for the kernel's own wake; waking must
+ * not, and libc ignores EINVAL.  (With /dev/shm absent, nothing in libc has
+ * a reason to wake so.) */
+#define FUTEX_EITHER(op)                                                      \
     ALLOW_IF(INT_BITS(1, ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op))
+#define FUTEX_PRIVATE(op)                                                     \
+    ALLOW_IF(INT_BITS(1, ~FUTEX_CLOCK_REALTIME, (op) | FUTEX_PRIVATE_FLAG)),  \
+        ERRNO_IF(EINVAL, INT_BITS(1, ~FUTEX_CLOCK_REALTIME, op))
 static const struct csb_arg_check futex_operations[] = {
-    ALLOW_FUTEX(FUTEX_WAIT),        ALLOW_FUTEX(FUTEX_WAKE),
-    ALLOW_FUTEX(FUTEX_REQUEUE),     ALLOW_FUTEX(FUTEX_CMP_REQUEUE),
-    ALLOW_FUTEX(FUTEX_WAKE_OP),     ALLOW_FUTEX(FUTEX_WAIT_BITSET),
-    ALLOW_FUTEX(FUTEX_WAKE_BITSET), END_CHECKS,
+    FUTEX_EITHER(FUTEX_WAIT),         FUTEX_EITHER(FUTEX_WAIT_BITSET),
+    FUTEX_PRIVATE(FUTEX_WAKE),        FUTEX_PRIVATE(FUTEX_WAKE_BITSET),
+    FUTEX_PRIVATE(FUTEX_WAKE_OP),     FUTEX_PRIVATE(FUTEX_REQUEUE),
+    FUTEX_PRIVATE(FUTEX_CMP_REQUEUE), END_CHECKS,
 };
 
 static const struct csb_syscall_rule threads[] = {
@@ -422,9 +443,11 @@ static const struct csb_arg_check own_pid_limits[] = {
     END_CHECKS,
 };
 
-/* PR_SET_VMA names memory for /proc/self/maps; allocators use it. */
+/* PR_SET_VMA names memory for /proc/self/maps; allocators use it.  A name of
+ * the process (threads have themselves named) would stand in the host's ps
+ * and kernel log: 0, "done". */
 static const struct csb_arg_check prctl_options[] = {
-    ALLOW_IF(INT_IS(0, PR_SET_NAME)),
+    ERRNO_IF(0, INT_IS(0, PR_SET_NAME)),
     ALLOW_IF(INT_IS(0, PR_GET_NAME)),
     ALLOW_IF(INT_IS(0, PR_GET_DUMPABLE)),
     ALLOW_IF(INT_IS(0, PR_GET_SECCOMP)),
@@ -518,9 +541,41 @@ static const struct csb_arg_check unix_stream[] = {
     END_CHECKS,
 };
 
-/* send() is sendto() without an address.  All 64 bits of the pointer. */
+/* send() is sendto() without an address.  All 64 bits of the pointer.  No
+ * out-of-band data: kernel code with a history (CVE-2025-38236). */
 static const struct csb_arg_check no_destination[] = {
-    ALLOW_IF(POINTER_IS_NULL(4)),
+    ALLOW_IF(INT_BITS(3, MSG_OOB, 0), POINTER_IS_NULL(4)),
+    END_CHECKS,
+};
+
+static const struct csb_arg_check in_band[] = {
+    ALLOW_IF(INT_BITS(3, MSG_OOB, 0)),
+    END_CHECKS,
+};
+
+/* What programs ask of any socket.  The rest loads BPF into the kernel, or
+ * tells of the host: groups, processes, network namespaces. */
+#define SOCKET_OPTION(name) ALLOW_IF(INT_IS(1, SOL_SOCKET), INT_IS(2, name))
+static const struct csb_arg_check set_options[] = {
+    SOCKET_OPTION(SO_REUSEADDR), SOCKET_OPTION(SO_KEEPALIVE),
+    SOCKET_OPTION(SO_LINGER),    SOCKET_OPTION(SO_SNDBUF),
+    SOCKET_OPTION(SO_RCVBUF),    SOCKET_OPTION(SO_SNDTIMEO),
+    SOCKET_OPTION(SO_RCVTIMEO),  END_CHECKS,
+};
+
+static const struct csb_arg_check get_options[] = {
+    SOCKET_OPTION(SO_REUSEADDR),
+    SOCKET_OPTION(SO_KEEPALIVE),
+    SOCKET_OPTION(SO_LINGER),
+    SOCKET_OPTION(SO_SNDBUF),
+    SOCKET_OPTION(SO_RCVBUF),
+    SOCKET_OPTION(SO_SNDTIMEO),
+    SOCKET_OPTION(SO_RCVTIMEO),
+    SOCKET_OPTION(SO_TYPE),
+    SOCKET_OPTION(SO_DOMAIN),
+    SOCKET_OPTION(SO_PROTOCOL),
+    SOCKET_OPTION(SO_ERROR),
+    SOCKET_OPTION(SO_ACCEPTCONN),
     END_CHECKS,
 };
 
@@ -533,7 +588,7 @@ static const struct csb_syscall_rule sockets[] = {
     DENY("accept", EACCES),
     DENY("accept4", EACCES),
     NARROW("sendto", no_destination, EACCES),
-    ALLOW("recvfrom"),
+    NARROW("recvfrom", in_band, EOPNOTSUPP),
     DENY("sendmsg", EPERM), /* could carry descriptors */
     DENY("sendmmsg", EPERM),
     DENY("recvmsg", EPERM),
@@ -541,8 +596,8 @@ static const struct csb_syscall_rule sockets[] = {
     ALLOW("shutdown"),
     ALLOW("getsockname"),
     ALLOW("getpeername"),
-    ALLOW("getsockopt"),
-    ALLOW("setsockopt"),
+    NARROW("getsockopt", get_options, ENOPROTOOPT),
+    NARROW("setsockopt", set_options, ENOPROTOOPT),
     END,
 };
 

@@ -15,8 +15,9 @@
 #include "../common/missing.h"
 
 #define SECOND 1000000000ll
-/* From the kill to the zygote's word that nothing is left. */
-#define KILL_GRACE (10 * SECOND)
+/* From the kill to the zygote's word that nothing is left.  A guest can make
+ * the kernel take long over its remains, but not the caller wait for it. */
+#define KILL_GRACE (2 * SECOND)
 #define CHUNK (64 * 1024)
 /* Many times what a pipe can hold. */
 #define DRAIN_CHUNKS 64
@@ -351,8 +352,8 @@ check_deadline(struct csb_watch *watch)
                       watch->ready ? CSB_ENDING_TIMEOUT : CSB_ENDING_SETUP);
         return;
     }
-    watch->exited = 1; /* the zygote hangs: its owner must kill it */
-    watch->ending = CSB_ENDING_LOST;
+    watch->exited = 1; /* dead or dying; the verdict stands */
+    watch->silent = 1;
 }
 
 static void

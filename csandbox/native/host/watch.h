@@ -66,6 +66,7 @@ struct csb_watch {
     enum csb_ending ending;
     int ready;  /* READY has come */
     int exited; /* the exit status has come, or never will */
+    int silent; /* ... never: the kernel takes long over what is left */
     int killed;
     struct csb_report report;
     size_t report_got;

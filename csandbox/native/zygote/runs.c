@@ -6,28 +6,36 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "../common/fdio.h"
 
-static int
-grow(struct csb_runs *runs)
+static void *
+map_unforked(size_t size, int advice, int flags)
 {
-    unsigned room = runs->room == 0 ? 16 : runs->room * 2;
-    struct csb_run *run = realloc(runs->run, room * sizeof *run);
-    if (run == NULL) {
-        return -ENOMEM;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
     }
-    runs->run = run;
-    char **stacks = realloc(runs->free_stacks, room * sizeof *stacks);
-    if (stacks == NULL) {
-        return -ENOMEM;
+    if (madvise(memory, size, advice) < 0) {
+        (void)munmap(memory, size); /* cannot fail on a whole mapping */
+        return NULL;
     }
-    runs->free_stacks = stacks;
-    runs->room = room;
+    return memory;
+}
+
+int
+csb_runs_make(struct csb_runs **ret_runs)
+{
+    struct csb_runs *runs = map_unforked(sizeof *runs, MADV_WIPEONFORK, 0);
+    if (runs == NULL) {
+        return -errno;
+    }
+    *ret_runs = runs;
     return 0;
 }
 
@@ -37,9 +45,7 @@ take_stack(struct csb_runs *runs)
     if (runs->free_count > 0) {
         return runs->free_stacks[--runs->free_count];
     }
-    char *stack = mmap(NULL, CSB_INIT_STACK, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    return stack == MAP_FAILED ? NULL : stack;
+    return map_unforked(CSB_INIT_STACK, MADV_DONTFORK, MAP_STACK);
 }
 
 static void
@@ -52,11 +58,8 @@ give_stack(struct csb_runs *runs, char *stack)
 int
 csb_runs_reserve(struct csb_runs *runs, struct csb_run **ret_run)
 {
-    if (runs->count == runs->room) {
-        int result = grow(runs);
-        if (result < 0) {
-            return result;
-        }
+    if (runs->count == CSB_RUNS_MAX) {
+        return -EAGAIN;
     }
     char *stack = take_stack(runs);
     if (stack == NULL) {
@@ -121,8 +124,17 @@ finish(struct csb_runs *runs, unsigned index)
     *run = runs->run[--runs->count];
 }
 
-void
-csb_runs_reap(struct csb_runs *runs)
+/* Clears what the calls before it left on the stack, where the next cell
+ * would find it. */
+__attribute__((noinline)) static void
+clear_stack(void)
+{
+    char old[4096];
+    explicit_bzero(old, sizeof old);
+}
+
+__attribute__((noinline)) static void
+reap_all(struct csb_runs *runs)
 {
     struct rusage usage;
     int status;
@@ -131,8 +143,8 @@ csb_runs_reap(struct csb_runs *runs)
     while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
         for (unsigned i = 0; i < runs->count; i++) {
             struct csb_run *run = &runs->run[i];
-            if (pid != run->init && pid != run->cell) {
-                continue;
+            if (pid != run->init && (run->cell_gone || pid != run->cell)) {
+                continue; /* a number of the past may be another's now */
             }
             note_death(run, pid, status, &usage);
             if (run->cell_gone && run->init_gone) {
@@ -141,6 +153,13 @@ csb_runs_reap(struct csb_runs *runs)
             break;
         }
     }
+}
+
+void
+csb_runs_reap(struct csb_runs *runs)
+{
+    reap_all(runs);
+    clear_stack();
 }
 
 void

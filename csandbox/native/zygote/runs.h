@@ -1,4 +1,5 @@
-/* The runs that are alive: one init and one cell each. */
+/* The runs that are alive: one init and one cell each.  A cell must not read
+ * of other runs, so none of this memory is the same after a fork. */
 #ifndef CSB_RUNS_H
 #define CSB_RUNS_H
 
@@ -14,13 +15,18 @@ struct csb_run {
     int init_gone;
 };
 
+/* More than one zygote serves at once; address space, until it is used. */
+#define CSB_RUNS_MAX 4096
+
 struct csb_runs {
-    struct csb_run *run;
+    struct csb_run run[CSB_RUNS_MAX]; /* the first count of them */
+    char *free_stacks[CSB_RUNS_MAX];
     unsigned count;
-    unsigned room;
-    char **free_stacks;
     unsigned free_count;
 };
+
+/* Zeroed memory for the runs, which a fork finds zeroed; 0 or -errno. */
+int csb_runs_make(struct csb_runs **ret_runs);
 
 /* A slot for one more run with a stack for its init; 0 or -errno.  The slot
  * counts only after csb_runs_add. */

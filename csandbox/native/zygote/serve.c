@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -112,6 +113,16 @@ preload(const struct csb_zygote *zygote, PyObject *function,
     return 0;
 }
 
+/* The environment stands on the stack, where every cell could read it. */
+static void
+clear_environment(void)
+{
+    for (char **at = environ; at != NULL && *at != NULL; at++) {
+        explicit_bzero(*at, strlen(*at));
+    }
+    (void)clearenv(); /* cannot fail */
+}
+
 /* 2 was a pipe to the host for what Python says when it cannot start. */
 static int
 close_log(void)
@@ -135,6 +146,7 @@ set_up(struct csb_zygote *zygote, PyObject *preload_function)
     }
     csb_boot_watch_host(0);
     if (result == 0) {
+        clear_environment();
         result = close_log();
         csb_report_fill(result < 0 ? CSB_STEP_BOOT : CSB_STEP_READY, -result,
                         0, NULL, &report);
@@ -199,30 +211,33 @@ drain_signals(int signals)
 static void
 serve(struct csb_zygote *zygote)
 {
-    struct csb_runs runs = {NULL, 0, 0, NULL, 0};
+    struct csb_runs *runs;
     struct pollfd *events = NULL;
 
+    if (csb_runs_make(&runs) < 0) {
+        _exit(1);
+    }
     for (;;) {
-        if (fill_poll_set(zygote, &runs, &events) < 0) {
+        if (fill_poll_set(zygote, runs, &events) < 0) {
             _exit(1);
         }
-        if (poll(events, POLL_RUNS + runs.count, -1) < 0) {
+        if (poll(events, POLL_RUNS + runs->count, -1) < 0) {
             continue; /* EINTR: stopped and continued */
         }
         if (events[POLL_HOST].revents != 0) {
             _exit(0);
         }
-        for (unsigned i = runs.count; i-- > 0;) {
+        for (unsigned i = runs->count; i-- > 0;) {
             if (events[POLL_RUNS + i].revents & (POLLHUP | POLLERR)) {
-                csb_runs_hang_up(&runs, i);
+                csb_runs_hang_up(runs, i);
             }
         }
         if (events[POLL_SIGNALS].revents != 0) {
             drain_signals(zygote->signals);
-            csb_runs_reap(&runs);
+            csb_runs_reap(runs);
         }
         if (events[POLL_CONTROL].revents != 0 &&
-            take_request(zygote, &runs) == 1) {
+            take_request(zygote, runs) == 1) {
             free(events);
             return;
         }
