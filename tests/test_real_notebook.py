@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from real import need
-from real.processes import Process, wait_until_gone
 
 import csandbox
+from real import need
+from real.processes import Process, wait_until_gone
 
 nbclient = need("nbclient")
 need("ipykernel")

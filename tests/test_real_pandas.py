@@ -4,11 +4,11 @@ import io
 from pathlib import Path
 
 import pytest
+
+import csandbox
 from real import need
 from real.orders import orders_csv
 from real.outside import outside
-
-import csandbox
 
 need("numpy")
 need("pandas")

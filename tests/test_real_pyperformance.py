@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real import need, skip
-from real.outside import outside
 
 import csandbox
+from real import need
+from real.outside import outside
 
 pyperformance = need("pyperformance")
 
@@ -64,7 +64,7 @@ CHOSEN = [
 def test_benchmark_answers_the_same_inside_and_outside(benchmark):
     path = BENCHMARKS / f"bm_{benchmark.name}" / "run_benchmark.py"
     if not path.exists():
-        skip(f"this pyperformance has no {benchmark.name}")
+        pytest.skip(f"this pyperformance has no {benchmark.name}")
     inputs = {
         "program": str(path),
         "arguments": list(benchmark.arguments),

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real import need
 
 import csandbox
+from real import need
 
 HERE = Path(__file__).parent / "real"
 REQUESTS = 500

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 PLAIN = Path(__file__).with_name("plain.py")
+FLAGS = ("-I", "-B", "-X", "utf8")
+ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 class OutsideFailed(Exception):
@@ -32,9 +34,9 @@ def outside(source, inputs=None, *, timeout=60.0):
         for path in (home, work):
             path.chmod(0o777)
         process = subprocess.Popen(
-            [sys.executable, "-I", str(home / PLAIN.name), str(job)],
+            [sys.executable, *FLAGS, str(home / PLAIN.name), str(job)],
             cwd=work,
-            env={"HOME": str(work), "TMPDIR": str(work)},
+            env={**ENVIRONMENT, "HOME": str(work), "TMPDIR": str(work)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

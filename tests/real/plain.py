@@ -1,6 +1,6 @@
 """Runs a program as a guest is run, but without any sandbox.
 
-Called as ``python -I plain.py JOB``: JOB is a pickle of the source and its
+Called as ``python plain.py JOB``: JOB is a pickle of the source and its
 inputs; the pickle of the value is written beside it.  A root user becomes an
 ordinary one first, because a guest is never root.
 """
@@ -12,7 +12,6 @@ import pickle
 import sys
 
 CLONE_NEWUSER = 0x10000000
-ORDINARY = 1000
 NOBODY = 65534
 
 
@@ -30,8 +29,8 @@ def become_ordinary():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWUSER) == 0:
         write("/proc/self/setgroups", "deny")
-        write("/proc/self/uid_map", f"{ORDINARY} 0 1")
-        write("/proc/self/gid_map", f"{ORDINARY} 0 1")
+        write("/proc/self/uid_map", f"{NOBODY} 0 1")
+        write("/proc/self/gid_map", f"{NOBODY} 0 1")
     else:
         os.setgroups([])
         os.setgid(NOBODY)

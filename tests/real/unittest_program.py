@@ -1,11 +1,13 @@
 """The guest program that runs one module of CPython's own test suite.
 
-Its input is ``module``, a name like ``test.test_json``; its value is
-``{test id: sorted list of outcomes}``.
+Its inputs are ``module``, a name like ``test.test_json``, and ``unrun``, the
+patterns of the tests to leave out; its value is ``{test id: (sorted list of
+outcomes, the last report of a failure)}``.
 """
 
 import unittest
 import warnings
+from fnmatch import fnmatchcase
 
 from test import support
 
@@ -51,11 +53,20 @@ class Recorder(unittest.TestResult):
             )
 
 
+def chosen(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from chosen(test)
+        elif not any(fnmatchcase(test.id(), each) for each in unrun):  # noqa: F821
+            yield test
+
+
 support.verbose = False
 support.use_resources = []
 warnings.simplefilter("ignore")
 recorder = Recorder()
-unittest.defaultTestLoader.loadTestsFromName(module).run(recorder)  # noqa: F821
+suite = unittest.defaultTestLoader.loadTestsFromName(module)  # noqa: F821
+unittest.TestSuite(chosen(suite)).run(recorder)
 {
     name: (sorted(outcomes), recorder.details.get(name, "")[-2000:])
     for name, outcomes in recorder.outcomes.items()
