@@ -1,4 +1,5 @@
 /* Numbers, text and bytes, out of the bytes of a pickle. */
+#include "decode_opcodes.h"
 #include "decode_read.h"
 
 #include <string.h>
@@ -46,21 +47,38 @@ csb_decode_load_long(struct csb_decoder *d, size_t size)
     return csb_decode_push_scalar(d, number, 1 + (uint32_t)length / 64);
 }
 
+static double
+big_endian_double(const unsigned char *at)
+{
+    /* One expression, which compilers know as a byte swap. */
+    uint64_t bits = (uint64_t)at[0] << 56 | (uint64_t)at[1] << 48 |
+                    (uint64_t)at[2] << 40 | (uint64_t)at[3] << 32 |
+                    (uint64_t)at[4] << 24 | (uint64_t)at[5] << 16 |
+                    (uint64_t)at[6] << 8 | (uint64_t)at[7];
+    double number;
+
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* Also obeys the same opcode again, as often as it follows: lists of floats
+ * are long. */
 int
 csb_decode_load_float(struct csb_decoder *d)
 {
-    const unsigned char *at = csb_decode_take(d, 8);
-    uint64_t bits = 0;
-    double number;
-
-    if (at == NULL || csb_decode_charge_memory(d, 24) < 0) {
-        return -1;
+    for (;;) {
+        const unsigned char *at = csb_decode_take(d, 8);
+        if (at == NULL || csb_decode_charge_memory(d, 24) < 0 ||
+            csb_decode_push_scalar(
+                d, PyFloat_FromDouble(big_endian_double(at)), 1) < 0) {
+            return -1;
+        }
+        if (d->next == d->limit || *d->next != OP_BINFLOAT || d->fuel == 0) {
+            return 0;
+        }
+        d->opcode = d->next++;
+        d->fuel--;
     }
-    for (int i = 0; i < 8; i++) {
-        bits = bits << 8 | at[i];
-    }
-    memcpy(&number, &bits, sizeof number);
-    return csb_decode_push_scalar(d, PyFloat_FromDouble(number), 1);
 }
 
 /* In blocks, which compilers turn into vectors. */

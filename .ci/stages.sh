@@ -1,0 +1,170 @@
+#!/bin/bash
+# The stages of .ci/run, one a function: bash .ci/stages.sh NAME [ARGUMENT]
+#
+# CI_HERE is the project, CI_WORK a folder that everybody may enter, CI_USER
+# the name of an ordinary user.
+set -euo pipefail
+
+TREE=$CI_WORK/tree
+SUITE=$CI_WORK/suite
+export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
+export PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+# A test that is skipped has failed, and so has one that warns.
+export CSANDBOX_MUST_WORK=1
+export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovider'
+
+packages() {
+    apt-get update -qq
+    apt-get install -qq -y --no-install-recommends \
+        binutils clang clang-tidy cppcheck gcc git libc6-dev libclang-rt-dev \
+        libseccomp-dev python3-dev python3-venv shellcheck sudo
+}
+
+# What git would commit, where an ordinary user can read it.
+tree() {
+    mkdir "$TREE"
+    cd "$CI_HERE"
+    git -c safe.directory="$PWD" ls-files -z --cached --others \
+        --exclude-standard --deduplicate \
+        | tar --null --files-from=- --create --ignore-failed-read \
+        | tar --extract --directory="$TREE" --no-same-owner
+    chmod -R u=rwX,go=rX "$TREE"
+    id "$CI_USER" || useradd --create-home --shell /bin/bash "$CI_USER"
+    echo "$CI_USER ALL=(root) NOPASSWD: /usr/bin/apt-get" \
+        > "/etc/sudoers.d/$CI_USER"
+}
+
+# Runs a command as root or as the ordinary user, in that one's clone.
+as() { # root|user COMMAND...
+    local who=$1 path=$PATH run=()
+    shift
+    cd "$CI_WORK/$who"
+    if [ "$who" = user ]; then
+        path=/usr/local/bin:/usr/bin:/bin # none of root's private programs
+        run=(runuser -u "$CI_USER" --)
+    fi
+    "${run[@]}" env HOME="$(who_home "$who")" PATH="$path" "$@"
+}
+
+who_home() {
+    if [ "$1" = user ]; then getent passwd "$CI_USER" | cut -d: -f6
+    else echo "$HOME"; fi
+}
+
+# The nth of the two commands of README.rst.
+readme_command() {
+    awk '/^\.\. code-block::/ { sh = $3 == "sh"; next }
+         sh && /^    / { sub(/^ +/, ""); print }' README.rst | sed -n "$1p"
+}
+
+set-up() { # root|user
+    cp -r "$TREE" "$CI_WORK/$1"
+    [ "$1" = root ] || chown -R "$CI_USER" "$CI_WORK/$1"
+    as "$1" bash -ec "$(cd "$TREE" && readme_command 1)"
+}
+
+test() { # root|user
+    as "$1" bash -ec "$(cd "$TREE" && readme_command 2)"
+}
+
+# Each CPython 3.11 or later that README's commands, which take the python3
+# on the PATH, do not use.
+other-pythons() {
+    local python version seen
+    seen=" $(real python3) $(real /usr/bin/python3) "
+    for python in /usr/bin/python3.?? /usr/local/bin/python3.?? \
+        "$HOME"/.pyenv/versions/*/bin/python3; do
+        version=$(version_of "$python") || continue
+        [[ $seen != *" $(real "$python") "* ]] || continue
+        seen+="$(real "$python") "
+        [ "$version" -lt 311 ] || echo "$python"
+    done
+}
+
+real() { "$1" -c 'import os, sys; print(os.path.realpath(sys.executable))'; }
+
+version_of() {
+    "$1" -c 'import sys, venv, ensurepip; print("%d%d" % sys.version_info[:2])' \
+        2> /dev/null
+}
+
+# A copy of the project, and a virtual environment with it and its tests.
+build() { # FOLDER PYTHON
+    cp -r "$TREE" "$1"
+    cd "$1"
+    "$2" -m venv .venv
+    .venv/bin/pip install -q -e . -r tests/requirements.txt
+}
+
+suite() { # PYTHON
+    build "$SUITE-$("$1" -c 'import sys; print(sys.version_info[1])')" "$1"
+    .venv/bin/python -VV
+    .venv/bin/pytest
+}
+
+sanitizers() {
+    CSANDBOX_SANITIZE=1 CSANDBOX_WERROR=1 build "$SUITE-sanitized" python3
+    # A crash of a guest shall be a signal, as it is without sanitizers; the
+    # real programs take too long.
+    LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
+        ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 \
+        PYTHONMALLOC=malloc \
+        .venv/bin/pytest --ignore-glob='*/test_real_*'
+}
+
+lint() {
+    local compiler
+    cp -r "$TREE" "$CI_WORK/lint"
+    cd "$CI_WORK/lint"
+    python3 -m venv .venv
+    .venv/bin/pip install -q -r .ci/requirements.txt
+    for compiler in gcc clang; do
+        CC=$compiler CSANDBOX_WERROR=1 .venv/bin/pip install -q -e .
+    done
+    bash .ci/lint.sh .venv/bin
+}
+
+packaging() {
+    local python
+    python=$(command -v python3)
+    cp -r "$TREE" "$CI_WORK/packaging"
+    cd "$CI_WORK/packaging"
+    "$python" -m venv tools
+    tools/bin/pip install -q build
+    tools/bin/python -m build --quiet # a wheel from the sdist
+    tar -tzf dist/*.tar.gz > sdist
+    unzip_list dist/*.whl > wheel
+    grep -q '/csandbox/native/cell/lock\.c$' sdist
+    grep -q '/csandbox/native/cell/cell\.h$' sdist
+    grep -q '/tests/test_readme\.py$' sdist
+    grep -q '/examples/seattle_weather\.csv$' sdist
+    grep -q '^csandbox/_csandbox\.pyi$' wheel
+    grep -q '^csandbox/py\.typed$' wheel
+    if grep -E '\.[ch]$|^(tests|examples)/' wheel; then return 1; fi
+    "$python" -m venv fresh
+    fresh/bin/pip install -q dist/*.whl
+    fresh/bin/python examples/analyse.py
+    refuses 'libseccomp-dev' CC="$PWD/.ci/cc-without-seccomp"
+    echo 'packages are as they should be'
+}
+
+unzip_list() { python3 -m zipfile -l "$1" | awk '{ print $1 }'; }
+
+# Building with these variables fails and says this.
+refuses() { # TEXT NAME=VALUE...
+    local text=$1
+    shift
+    if env "$@" tools/bin/pip wheel -q --no-deps -w none . > said 2>&1; then
+        echo "building with $* should have failed"
+        return 1
+    fi
+    grep -F "$text" said
+}
+
+fuzz() {
+    cp -r "$TREE" "$CI_WORK/fuzz"
+    cd "$CI_WORK/fuzz"
+    PYTHON_CONFIG=/usr/bin/python3-config tests/fuzz/run 60
+}
+
+"$@"

@@ -1,0 +1,327 @@
+"""Every step of set-up, made to fail once, is named with its errno, starts no
+guest and leaves nothing; and no mechanism goes missing silently."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import csandbox
+import support
+from csandbox import _csandbox, sandbox, zygotes
+from csandbox.errors import UnavailableError
+from support import LANDLOCK, VIEW
+
+# None and ready are no steps; all others are reached, as root and as any
+# other user.
+STEPS = [step for step in _csandbox.STEPS if step not in ("none", "ready")]
+# Steps of the cell and of its making; before them the zygote fails as a
+# whole, and no later run may find it.
+IN_A_RUN = STEPS[STEPS.index("init") :]
+
+# It would show: by output, and by a file where it can reach one.
+GUEST = """
+os.write(1, b'it ran')
+open(drop + '/it-ran', 'w').close()
+"""
+
+
+class Seen:
+    """A sink that remembers."""
+
+    def __init__(self):
+        self.chunks = []
+
+    def __call__(self, stream, chunk):
+        self.chunks.append(chunk)
+
+
+def mounts():
+    with open("/proc/self/mountinfo") as file:
+        return len(file.readlines())
+
+
+def fails(step, number, outside, without=(), **options):
+    """Run the guest with a fault and return the UnavailableError."""
+    seen = Seen()
+    fault = (step, number)
+    threads = threading.active_count()
+    mounted = mounts()
+    with pytest.raises(UnavailableError) as caught:
+        support.run_guest(
+            GUEST,
+            outside.inputs(),
+            without=without,
+            fault=fault,
+            sink=seen,
+            **options,
+        )
+    assert seen.chunks == []
+    assert not os.path.exists(outside.drop / "it-ran")
+    assert (threading.active_count(), mounts()) == (threads, mounted)
+    return caught.value
+
+
+@pytest.fixture
+def discard():
+    """Discard the zygotes that a test made to fail."""
+    before = set(zygotes._registry.zygotes)
+    yield
+    for template in set(zygotes._registry.zygotes) - before:
+        zygotes.discard(template)
+
+
+@pytest.mark.usefixtures("discard")
+def test_the_guest_of_these_tests_shows_that_it_ran(outside):
+    seen = Seen()
+    support.value_of(
+        GUEST, outside.inputs(), without={VIEW, LANDLOCK}, sink=seen
+    )
+    assert b"".join(seen.chunks) == b"it ran"
+    (outside.drop / "it-ran").unlink()
+
+
+@pytest.mark.usefixtures("discard")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_failed_step_is_named_and_nothing_runs(step, outside):
+    number = errno.ENOTUNIQ  # none that the kernel would give here
+    error = fails(step, number, outside)
+    assert (error.step, error.errno) == (step, number)
+    assert error.remedy
+    assert error.result is None
+    living = zygotes._registry.zygotes
+    assert any(each.fault == (step, number) for each in living) == (
+        step in IN_A_RUN
+    )
+
+
+@pytest.mark.usefixtures("discard")
+@pytest.mark.parametrize(
+    "step",
+    [
+        step
+        for step in STEPS
+        if step not in ("landlock", "landlock-paths")
+        and not step.startswith("view-")
+    ]
+    + ["view-private"],
+)
+def test_nothing_runs_even_if_the_guest_could_reach_files(step, outside):
+    without = {VIEW, LANDLOCK}
+    # Steps that such a zygote leaves out.
+    left_out = ("become-uid", "cell-user-namespace", "cell-capabilities")
+    if step in left_out and support.stays_root(without):
+        without = ()
+    error = fails(step, errno.ENOTUNIQ, outside, without)
+    assert (error.step, error.errno) == (step, errno.ENOTUNIQ)
+
+
+@pytest.mark.usefixtures("discard")
+def test_a_zygote_whose_cells_fail_does_not_poison_others(outside):
+    for step in ("fork", "seccomp", "canary", "init"):
+        fails(step, errno.EIO, outside)
+        assert support.value_of("1") == 1
+
+
+def test_every_step_is_in_the_order_of_the_report():
+    assert _csandbox.STEPS[:2] == ("none", "ready")
+    assert len(set(_csandbox.STEPS)) == len(_csandbox.STEPS)
+    assert STEPS.index("seccomp") == len(STEPS) - 2
+    order = [
+        "cell-mounts",
+        "cell-limits",
+        "cell-user-namespace",
+        "cell-capabilities",
+        "landlock",
+        "cell-undumpable",
+        "seccomp",
+        "canary",
+    ]
+    assert [step for step in STEPS if step in order].index("canary") == 7
+
+
+def test_a_fault_that_is_no_step_is_refused():
+    for fault in (("no-such-step", 1), ("seccomp",)):
+        with pytest.raises((ValueError, TypeError)):
+            _csandbox.build_plan([], "", 0, 127, fault)
+
+
+# --- PV2: refused, never weaker ----------------------------------------------
+
+
+@pytest.mark.usefixtures("discard")
+@pytest.mark.parametrize(
+    ("step", "guarantee"),
+    [
+        ("namespaces", "processes"),
+        ("view-pivot", "files"),
+        ("landlock-paths", "files"),
+        ("landlock", "files"),
+        ("seccomp", "kernel"),
+        ("cell-limits", "resources"),
+    ],
+)
+def test_PV2_a_missing_mechanism_is_a_refusal(step, guarantee, outside):
+    for number in (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
+        error = fails(step, number, outside)
+        assert error.guarantee == guarantee
+        assert error.errno == number
+
+
+def test_PV2_the_receipt_names_all_that_was_in_force():
+    everything = frozenset(_csandbox.MECHANISMS)
+    receipt = csandbox.execute("1").isolation
+    assert receipt.mechanisms == everything
+    assert receipt.landlock_abi >= 1
+    for name in support.OPTIONAL:
+        weaker = support.run_guest("1", without={name}).isolation
+        assert name not in weaker.mechanisms
+
+
+CANARY = """
+import errno, sys
+from unittest import mock
+import csandbox
+from csandbox import _csandbox, zygotes
+real = _csandbox.build_plan
+def build(view, *rest):
+    return real([*view, *{entries!r}], *rest)
+with mock.patch.object(_csandbox, 'build_plan', build):
+    try:
+        csandbox.run('1')
+    except csandbox.UnavailableError as error:
+        print(error.step, error.detail)
+"""
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[("tree", "/etc/passwd", "/etc/passwd")], [("tree", "/proc", "/proc")]],
+    ids=["a file of the host", "proc"],
+)
+def test_a_canary_stops_a_view_that_shows_too_much(entries):
+    # By a view with a mistake in it, in a host of its own.
+    completed = subprocess.run(
+        [sys.executable, "-c", CANARY.format(entries=entries)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": _package_directory()},
+    )
+    assert completed.stdout.startswith("canary canary 1"), completed
+
+
+def _package_directory():
+    return os.path.dirname(os.path.dirname(csandbox.__file__))
+
+
+# --- faults that are real ----------------------------------------------------
+
+SCARCE = """
+import errno, os, resource
+import csandbox
+assert csandbox.run('1') == 1
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+used = len(os.listdir('/proc/self/fd'))
+outcomes = set()
+for more in range(0, 24):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, hard))
+    try:
+        outcomes.add(csandbox.run('1'))
+    except csandbox.UnavailableError as error:
+        assert error.errno == errno.EMFILE, error
+        outcomes.add(error.step)
+    except OSError as error:
+        assert error.errno == errno.EMFILE, error
+        outcomes.add('OSError')
+    now = len(os.listdir('/proc/self/fd')) if more > 2 else used
+    assert now == used, (more, now, used)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+assert csandbox.run('1') == 1
+print(sorted(map(str, outcomes)))
+"""
+
+
+def test_running_out_of_descriptors_is_named_and_leaks_none():
+    completed = subprocess.run(
+        [sys.executable, "-c", SCARCE],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": _package_directory()},
+    )
+    assert completed.stdout == "['1', 'host-descriptors']\n", completed
+
+
+def boot(arguments, plan, timeout=10.0):
+    _csandbox.Zygote(arguments, [], plan).boot(timeout)
+
+
+def test_a_missing_program_is_named():
+    plan = _csandbox.build_plan([], "", 0, 127)
+    with pytest.raises(_csandbox.SetupError) as caught:
+        boot(["/nonexistent/python"], plan)
+    assert caught.value.args[:2] == ("exec", errno.ENOENT)
+    with pytest.raises(_csandbox.SetupError) as caught:
+        boot(["/"], plan)
+    assert caught.value.args[:2] == ("exec", errno.EACCES)
+
+
+def test_a_program_that_is_no_zygote_is_named():
+    plan = _csandbox.build_plan([], "", 0, 127)
+    for program in ("true", "false", "sleep"):
+        arguments = ["/usr/bin/env", program, *(["60"] * (program == "sleep"))]
+        with pytest.raises(_csandbox.SetupError) as caught:
+            boot(arguments, plan, 0.5)
+        assert caught.value.args[0] == "boot"
+
+
+def test_a_broken_plan_is_refused():
+    plan = _csandbox.build_plan([("tree", "/usr", "/usr")], "", 0, 127)
+    program = [sys.executable, "-c", "1"]
+    for broken in (b"", plan[:40], plan[:-1], plan + b"x", bytes(len(plan))):
+        with pytest.raises(ValueError, match="not a plan"):
+            boot(program, broken)
+    for at in range(0, 44, 4):
+        changed = bytearray(plan)
+        changed[at : at + 4] = b"\xff\xff\xff\x7f"
+        try:
+            boot(program, bytes(changed))
+        except (ValueError, _csandbox.SetupError):
+            continue
+        pytest.fail("it started")
+
+
+def test_a_view_that_cannot_be_made_names_the_path(monkeypatch):
+    def view():
+        return [*real(), ("tree", "/nonexistent/dir", "/nonexistent/dir")]
+
+    real = zygotes.environment_view
+    monkeypatch.setattr(zygotes, "environment_view", view)
+    template = zygotes.Template(preload=("errno",))
+    with pytest.raises(UnavailableError) as caught:
+        sandbox._execute(
+            sandbox._source_job("1", "<guest>", [""], {}, None),
+            b"",
+            csandbox.Policy(),
+            template=template,
+        )
+    error = caught.value
+    assert (error.step, error.errno) == ("view-source", errno.ENOENT)
+    assert error.detail == "/nonexistent/dir"
+    assert "/nonexistent/dir" in str(error)
+
+
+def test_a_module_that_cannot_be_preloaded_is_named():
+    with pytest.raises(UnavailableError) as caught:
+        csandbox.run("1", preload=("no_such_module_here",))
+    assert caught.value.step == "preload"
+    assert "no_such_module_here" in caught.value.detail
+
+
+def test_the_hosts_name_is_untouched():
+    name = socket.gethostname()
+    assert csandbox.run("import os; os.uname().nodename") == "sandbox"
+    assert socket.gethostname() == name

@@ -1,0 +1,421 @@
+"""However many runs there were and however they ended, nothing grows."""
+
+import pytest
+
+import hosts
+
+# What a process that does not leak may gain in memory all the same: its
+# allocators settle.  Less than 1 KiB a run for those below.
+SLACK = 1 << 20
+
+# `repeat` does something often and returns the counts before and after, and
+# how the memory of this process and of the zygote grew, in bytes.
+REPEAT = """
+import os, sys, csandbox, hosts
+def memory():
+    zygotes = hosts.zygotes(os.getpid())
+    return [
+        hosts.resident(),
+        sum(int(hosts.stat(pid)[21]) * 4096 for pid in zygotes),
+    ]
+def repeat(work, often, warm=20):
+    for _ in range(warm):
+        work()
+    before, used = hosts.steady_counts(), memory()
+    for _ in range(often):
+        work()
+    after = hosts.settled_counts(before)
+    grown = [new - old for new, old in zip(memory(), used)]
+    return [before, after, grown]
+"""
+
+
+def check(program, *args, slack=SLACK, seconds=120):
+    before, after, grown = hosts.run(program, *args, seconds=seconds)
+    assert after == before
+    assert max(grown) < slack, grown
+
+
+def test_a_thousand_runs_leave_everything_where_it_was():
+    check(
+        REPEAT
+        + """
+def work():
+    assert csandbox.run("sum(range(10))", timeout=60) == 45
+hosts.show(repeat(work, 1000))
+"""
+    )
+
+
+ENDINGS = {
+    "exception": ("raise ValueError('x' * 1000)", "GuestError"),
+    "exit": ("import sys; sys.exit(3)", "GuestExit"),
+    "crash": ("import os; os.abort()", "GuestCrash"),
+    "timeout": ("while True: pass", "TimeLimitError"),
+    "stopped": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+        "TimeLimitError",
+    ),
+    "result refused": ("object()", "ResultError"),
+    "result forged": ("import os; os.write(3, b'x' * 100)", "ResultError"),
+    "result too big": ("'x' * 100_000", "LimitError"),
+    "output too big": ("print('x' * 100_000); 1 / 0", "GuestError"),
+    "syntax error": ("x = = 1", "GuestError"),
+    "threads": (
+        "import threading as t; t.Thread(target=t.Event().wait).start()",
+        "TimeLimitError",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_ending_leaves_anything(ending):
+    source, error = ENDINGS[ending]
+    program = (
+        REPEAT
+        + """
+source, error = sys.argv[2:]
+limits = dict(timeout=0.05 if error == "TimeLimitError" else 60,
+              result="4K", output="4K")
+def work():
+    found = csandbox.execute(source, stdin="x" * 1000, **limits).error
+    assert type(found).__name__ == error, repr(found)
+hosts.show(repeat(work, 30, warm=10))
+"""
+    )
+    check(program, source, error)
+
+
+# One of the host's steps, of the zygote's, and of the cell's, at least.
+STEPS = [
+    "host-descriptors",
+    "namespaces",
+    "uid-map",
+    "exec",
+    "boot",
+    "view-mount",
+    "preload",
+    "init",
+    "fork",
+    "cell-scratch",
+    "cell-descriptors",
+    "seccomp",
+    "canary",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_failure_of_set_up_leaves_anything(step):
+    program = (
+        REPEAT
+        + """
+from csandbox import sandbox, zygotes
+step = sys.argv[2]
+template = zygotes.Template(fault=(step, 5))
+job = sandbox._source_job("1", "<guest>", [""], {}, None)
+def work():
+    try:
+        sandbox._execute(job, b"", csandbox.Policy(), template=template)
+    except csandbox.UnavailableError as error:
+        assert (error.step, error.errno) == (step, 5), error
+    else:
+        raise AssertionError("was set up")
+found = repeat(work, 10, warm=2)
+zygotes.discard(template)
+found.append(csandbox.run("1"))
+hosts.show(found)
+"""
+    )
+    before, after, grown, value = hosts.run(program, step)
+    assert after == before
+    assert max(grown) < SLACK, grown
+    assert value == 1
+
+
+def test_callables_and_inputs_leave_nothing():
+    check(
+        REPEAT
+        + """
+import functools
+class Thing:
+    def double(self, x): return 2 * x
+data = {"list": list(range(1000)), "thing": Thing()}
+def work():
+    assert csandbox.run(Thing().double, (4,), timeout=60) == 8
+    assert csandbox.run("len(list)", inputs=data, timeout=60) == 1000
+hosts.show(repeat(work, 15, warm=5))
+"""
+    )
+
+
+def test_values_of_every_kind_leave_nothing():
+    check(
+        REPEAT
+        + """
+source = '''
+import collections, datetime, decimal, fractions, uuid
+cycle = []
+cycle.append(cycle)
+[None, True, 2**100, 1.5, 2j, "text", b"bytes", bytearray(b"x"), (1,),
+ {1: 2}, {3}, frozenset({4}), ..., range(5), slice(1, 2), cycle,
+ datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(1),
+ decimal.Decimal("1.5"), fractions.Fraction(1, 3), uuid.uuid4(),
+ collections.OrderedDict(a=1), collections.deque([1]),
+ collections.Counter("aab"), collections.defaultdict(list, a=[1]),
+ "x" * 10_000, list(range(10_000))]
+'''
+def work():
+    assert len(csandbox.run(source, timeout=60)) == 27
+hosts.show(repeat(work, 50))
+"""
+    )
+
+
+def test_64_concurrent_runs_leave_everything_where_it_was():
+    # Threads that once were leave the allocator something each.
+    check(
+        REPEAT
+        + """
+import threading
+wrong = []
+def one(n):
+    barrier.wait()
+    found = csandbox.run(f"print({n}); [{n}] * 1000", timeout=100)
+    if found != [n] * 1000: wrong.append(n)
+def work():
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(64)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert not wrong, wrong
+barrier = threading.Barrier(64)
+with open(os.devnull, "w") as sys.stdout:
+    found = repeat(work, 3, warm=3)
+sys.stdout = sys.__stdout__
+hosts.show(found)
+""",
+        slack=4 * SLACK,
+    )
+
+
+def test_64_concurrent_runs_of_every_ending():
+    check(
+        REPEAT
+        + """
+import threading
+SOURCES = ["1", "1 / 0", "import os; os._exit(3)", "import os; os.abort()",
+           "while True: pass", "object()", "'x' * 100_000", "x = = 1"]
+def one(n):
+    barrier.wait()
+    csandbox.execute(SOURCES[n % 8], result="4K",
+                     timeout=1 if n % 8 == 4 else 100)
+def work():
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(64)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+barrier = threading.Barrier(64)
+hosts.show(repeat(work, 2, warm=1))
+""",
+        slack=4 * SLACK,
+    )
+
+
+# --- the types of the core ---------------------------------------------------
+
+CORE = """
+import gc, os, sys, weakref, hosts
+from csandbox import _csandbox, zygotes
+from csandbox.policy import Policy
+from csandbox.view import environment_view
+def plan(fault=None):
+    uid = zygotes.uid() if _csandbox.is_root() else 0
+    return _csandbox.build_plan(
+        environment_view(), "", uid, zygotes.ALL_MECHANISMS, fault)
+def make(fault=None):
+    argv = [sys.executable, *zygotes._FLAGS, "-c", zygotes._bootstrap()]
+    return _csandbox.Zygote(argv, zygotes._environment(), plan(fault))
+def booted():
+    zygote = make()
+    zygote.boot(60.0)
+    return zygote
+def start(zygote):
+    return zygote.start(**zygotes._limits(Policy()))
+def growth(work, often=8, warm=2):
+    "Counts before and after, and blocks of Python memory more each time."
+    for _ in range(warm):
+        work()
+    gc.collect()
+    before, blocks = hosts.steady_counts(), sys.getallocatedblocks()
+    for _ in range(often):
+        work()
+    gc.collect()
+    blocks = sys.getallocatedblocks() - blocks
+    return [before, hosts.settled_counts(before), blocks / often]
+"""
+
+
+def check_growth(work):
+    program = f"{CORE}\n{work}\nhosts.show(growth(work))\n"
+    before, after, blocks = hosts.run(program)
+    assert after == before
+    assert blocks < 1
+
+
+WORK = {
+    "zygote made": "def work(): make()",
+    "zygote closed unbooted": "def work(): make().close()",
+    "zygote dropped": "def work(): booted()",
+    "zygote closed twice": """
+def work():
+    zygote = booted()
+    assert zygote.alive and zygote.pid > 0
+    zygote.close()
+    zygote.close()
+    assert not zygote.alive
+""",
+    "zygote booted twice": """
+def work():
+    zygote = booted()
+    try: zygote.boot(60.0)
+    except RuntimeError: zygote.close()
+    else: raise AssertionError
+""",
+    "zygote fails": """
+def work():
+    for step in ("exec", "plan", "view-pivot"):
+        zygote = make((step, 5))
+        try: zygote.boot(60.0)
+        except _csandbox.SetupError as error: assert error.args[0] == step
+        else: raise AssertionError
+        assert not zygote.alive
+""",
+    "zygote times out": """
+def work():
+    try: make().boot(0.0)
+    except _csandbox.SetupError as error: assert error.args[0] == "boot"
+    else: raise AssertionError
+""",
+    "zygote of bad arguments": """
+def work():
+    for argv, env, bad in (([], [], plan()), (["x"], [], b"no plan"),
+                           (["x"], ["\\0"], plan()), ([5], [], plan()),
+                           ("x", [], plan()), (["x"], [], None)):
+        try: _csandbox.Zygote(argv, env, bad)
+        except (TypeError, ValueError): pass
+        else: raise AssertionError(argv)
+""",
+    "start of bad arguments": """
+zygote = booted()
+good = zygotes._limits(Policy())
+def work():
+    for bad in ({}, {**good, "more": 1}, {**good, "memory": -1},
+                {**good, "threads": 2**40}, {**good, "scratch": "x"},
+                dict(reversed(good.items()))):
+        try: zygote.start(**bad)
+        except (TypeError, ValueError, OverflowError): pass
+        else: raise AssertionError(bad)
+""",
+    "start of a closed zygote": """
+zygote = booted()
+zygote.close()
+def work():
+    try: start(zygote)
+    except OSError: pass
+    else: raise AssertionError
+""",
+    "run dropped": """
+zygote = booted()
+def work(): start(zygote)
+""",
+    "run closed twice": """
+zygote = booted()
+def work():
+    run = start(zygote)
+    run.close()
+    run.close()
+    run.kill()
+""",
+    "run outlives zygote": """
+def work():
+    zygote = booted()
+    run = start(zygote)
+    zygote.close()
+    del zygote
+    run.kill()
+    run.close()
+""",
+    "run killed": """
+zygote = booted()
+def work():
+    run = start(zygote)
+    run.kill()
+    found = run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
+                            output=1000, result=1000, sink=None)
+    assert found["ending"] == "cancelled", found
+    try: run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
+                         output=1000, result=1000, sink=None)
+    except RuntimeError: pass
+    else: raise AssertionError
+""",
+    "run of bad arguments": """
+zygote = booted()
+def work():
+    run = start(zygote)
+    for bad in ((), ("text", b""), (b"", None)):
+        try: run.communicate(*bad, timeout=1.0, setup_timeout=1.0,
+                             output=1, result=1, sink=None)
+        except TypeError: pass
+        else: raise AssertionError(bad)
+""",
+    "run is weakly referenced": """
+zygote = booted()
+def work():
+    run = start(zygote)
+    watcher = weakref.ref(run)
+    del run
+    assert watcher() is None
+""",
+    "plan of bad arguments": """
+def work():
+    for bad in ([1], [("tree", "/a")], [("no", "/a", "/a")],
+                [("tree", "/a\\0", "/a")], [("tree", 5, "/a")]):
+        try: _csandbox.build_plan(bad, "", 0, 0)
+        except (TypeError, ValueError): pass
+        else: raise AssertionError(bad)
+    for bad in (("no-such-step", 1), ("exec",), 5):
+        try: _csandbox.build_plan([], "", 0, 0, bad)
+        except (TypeError, ValueError): pass
+        else: raise AssertionError(bad)
+""",
+    "tables": """
+def work():
+    assert _csandbox.syscalls()
+    assert _csandbox.is_root() in (True, False)
+""",
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_core_does_not_leak(name):
+    check_growth(WORK[name])
+
+
+def test_run_cannot_be_made_by_hand():
+    import csandbox._csandbox as core
+
+    with pytest.raises(TypeError):
+        core.Run()
+
+
+def test_every_function_of_the_core_has_a_leak_test():
+    import csandbox._csandbox as core
+
+    public = {
+        *(name for name in dir(core) if callable(getattr(core, name))),
+        *(name for name in dir(core.Zygote) if not name.startswith("_")),
+        *(name for name in dir(core.Run) if not name.startswith("_")),
+    }
+    public = {name for name in public if not name.startswith("_")}
+    # decode has tests of its own; serve runs in the zygote alone.
+    tested = " ".join([CORE, *WORK.values()])
+    untested = {name for name in public if name not in tested}
+    assert untested <= {"decode", "serve", "Run"}
