@@ -2,11 +2,11 @@
 
 The only Python of ours on the guest's side.  Nothing here is trusted by the
 host: a guest may have changed all of it.  It is loaded by path, before the
-package's directory disappears from view, and must import nothing of it.
+package's directory disappears from view, and must import nothing of it.  Its
+builtins are a copy, so that what a guest does to its own does not show here.
 """
 
 import sys
-from builtins import BaseException as _BaseException
 from os import _exit, read, write
 
 JOB_FD, RESULT_FD = 4, 3
@@ -58,7 +58,7 @@ def main() -> None:
         kind, payload = _encode_value(value)
     except SystemExit as error:
         _leave(_exit_code(error))
-    except _BaseException as error:
+    except BaseException as error:
         kind, payload = FRAME_ERROR, _encode_error(error)
     _finish()
     _send(kind, payload)
@@ -289,11 +289,11 @@ def _encode_error(error):
         name = f"{kind.__module__}.{name}"
     try:
         message = str(error)
-    except _BaseException:
+    except BaseException:
         message = f"<{name} whose str() failed>"
     try:
         text = _format(error)
-    except _BaseException:
+    except BaseException:
         text = f"{name}: {message}\n"
     return _dump(
         {
@@ -358,7 +358,7 @@ def _finish() -> None:
     try:
         if threading is not None:
             threading._shutdown()
-    except _BaseException:
+    except BaseException:
         sys.excepthook(*sys.exc_info())
     with _Suppress():
         import atexit

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 FILENAME = "<guest>"
+TEXT_LIMIT = 300_000  # characters of a message or traceback
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
 # Beyond the policy's env: what programs cannot do without.
 ENVIRONMENT = {
@@ -399,7 +400,8 @@ def _open_frame(
         return None, ResultError(
             "the guest sent a malformed account of its end"
         )
-    texts = [value[name] for name in names]
+    # The guest's side cuts them too, if the guest has left it whole.
+    texts = [value[name][:TEXT_LIMIT] for name in names]
     if kind == _csandbox.FRAME_ERROR:
         return None, GuestError(*texts)
     return None, ResultError(

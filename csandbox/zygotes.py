@@ -39,7 +39,8 @@ _loader = ExtensionFileLoader("csandbox._csandbox", {core!r})
 _spec = ModuleSpec("csandbox._csandbox", _loader, origin={core!r})
 _core = module_from_spec(_spec)
 _loader.exec_module(_core)
-_guest = {{"__name__": "csandbox_guest"}}
+import builtins
+_guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
 with open({guest!r}, "rb") as _file:
     exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
 _core.serve(_guest["preload"])

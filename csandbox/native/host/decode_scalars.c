@@ -141,6 +141,21 @@ load_other_text(struct csb_decoder *d, const unsigned char *at, size_t size)
     return csb_decode_push_scalar(d, text, 1);
 }
 
+/* Also obeys the MEMOIZE that follows nearly every text, unless that needs
+ * more than a copy. */
+static void
+memoize_next(struct csb_decoder *d)
+{
+    if (d->next != d->limit && *d->next == OP_MEMOIZE && d->fuel > 0 &&
+        d->memo_used < d->memo_room) {
+        struct csb_entry *top = &d->stack[d->used - 1];
+        d->memo[d->memo_used++] = *top;
+        Py_INCREF(top->object);
+        d->next++;
+        d->fuel--;
+    }
+}
+
 int
 csb_decode_load_text(struct csb_decoder *d, size_t size)
 {
@@ -162,7 +177,11 @@ csb_decode_load_text(struct csb_decoder *d, size_t size)
         return -1;
     }
     memcpy(PyUnicode_1BYTE_DATA(text), at, length);
-    return csb_decode_push_scalar(d, text, 1);
+    if (csb_decode_push_scalar(d, text, 1) < 0) {
+        return -1;
+    }
+    memoize_next(d);
+    return 0;
 }
 
 int
