@@ -97,6 +97,14 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
             "and importable without network, /proc or home directory.",
         },
     ),
+    "cell": (
+        "",
+        {
+            None: "The cell was killed, or hung, before it was ready: memory "
+            "ran out, or the machine is overloaded; run again, or fewer at "
+            "once.",
+        },
+    ),
     "fork": ("", {EAGAIN: _TOO_MANY}),
     "init": ("", {EAGAIN: _TOO_MANY, EMFILE: _TOO_MANY}),
 }

@@ -309,7 +309,9 @@ def _execute(
             zygotes.discard(template)  # it answers nobody
         zygotes.discard_dead(template)
         raise _setup_error(outcome)
-    if outcome["ending"] == "lost":
+    if outcome["ending"] == "lost" or (
+        outcome["silent"] and not zygotes.answers(template, policy)
+    ):
         zygotes.discard(template)
     value, error = _judge(outcome, policy)
     return Result(

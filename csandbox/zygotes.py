@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from csandbox._csandbox import Run, Zygote
     from csandbox.policy import Policy
 
+ANSWER_SECONDS = 2.0
 BOOT_SECONDS = 60.0  # imports of preload included
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
@@ -123,6 +124,31 @@ def discard_dead(template: Template) -> None:
     zygote = _registry.zygotes.get(template)
     if zygote is not None and not zygote.alive:
         discard(template, zygote)
+
+
+def answers(template: Template, policy: Policy) -> bool:
+    """Whether the template's zygote still arms cells, tried with one."""
+    zygote = _registry.zygotes.get(template)
+    if zygote is None:
+        return False
+    try:
+        cell = zygote.start(**_limits(policy))
+    except OSError:
+        return False
+    try:
+        # Without a job it exits at once.
+        outcome = cell.communicate(
+            b"",
+            b"",
+            timeout=ANSWER_SECONDS,
+            setup_timeout=ANSWER_SECONDS,
+            output=0,
+            result=0,
+            sink=None,
+        )
+    finally:
+        cell.close()
+    return outcome["ending"] != "setup"
 
 
 def shutdown() -> None:

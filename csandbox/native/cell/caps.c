@@ -9,6 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* One by one: SECURE_ALL_BITS grows with the headers (Linux 6.14), and a
+ * kernel answers EPERM to a bit that it does not know. */
+#define SECURE_BITS                                                           \
+    (SECBIT_NOROOT | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_CAP_AMBIENT_RAISE)
+#define SECURE_LOCKS                                                          \
+    (SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |                   \
+     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED | SECBIT_KEEP_CAPS_LOCKED)
+
 static int
 empty_bounding_set(void)
 {
@@ -37,11 +45,7 @@ csb_caps_drop(const struct csb_cell *cell)
         return result;
     }
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECUREBITS,
-              SECURE_ALL_BITS | SECURE_ALL_LOCKS |
-                  SECBIT_NO_CAP_AMBIENT_RAISE |
-                  SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
-              0, 0, 0) < 0) {
+        prctl(PR_SET_SECUREBITS, SECURE_BITS | SECURE_LOCKS, 0, 0, 0) < 0) {
         return -errno;
     }
     return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;

@@ -49,6 +49,10 @@ int csb_landlock_apply(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
 
+/* Writes text to a file of /proc such as "self/uid_map"; 0 or -errno. */
+int csb_procfile_write(const struct csb_cell *cell, const char *name,
+                       const char *text);
+
 /* Tries forbidden things.  0, or the number of the first that was not
  * refused as it should be. */
 unsigned csb_canary_try(const struct csb_cell *cell);

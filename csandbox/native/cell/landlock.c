@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/landlock.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,12 +47,9 @@ handled(int abi, struct csb_landlock_ruleset *ret_ruleset)
 static int
 allow(int ruleset, int path, unsigned long long rights)
 {
-    struct landlock_path_beneath_attr rule = {
-        .allowed_access = rights,
-        .parent_fd = path,
-    };
-    return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
-                   &rule, 0) < 0
+    const struct csb_landlock_path rule = {.allowed = rights, .fd = path};
+    return syscall(SYS_landlock_add_rule, ruleset, CSB_LANDLOCK_PATH, &rule,
+                   0) < 0
                ? -errno
                : 0;
 }
@@ -100,7 +96,7 @@ csb_landlock_apply(const struct csb_cell *cell)
     }
     int result = allow_inherited(cell->paths, ruleset);
     if (result == 0) {
-        result = allow_path(ruleset, "/tmp", rules.handled_fs & ~NEVER);
+        result = allow_path(ruleset, CSB_SCRATCH, rules.handled_fs & ~NEVER);
     }
     if (result == 0 && (cell->plan->mechanisms & CSB_MECH_VIEW) != 0) {
         /* In the private root all there is may be listed. */

@@ -21,15 +21,14 @@ static int
 apply(const struct limit *limit)
 {
     struct rlimit current;
-    if (getrlimit((__rlimit_resource_t)limit->resource, &current) < 0) {
+    if (getrlimit(limit->resource, &current) < 0) {
         return -errno;
     }
     /* A lower limit of the host stays. */
     rlim_t value =
         limit->value < current.rlim_max ? limit->value : current.rlim_max;
     struct rlimit both = {.rlim_cur = value, .rlim_max = value};
-    return setrlimit((__rlimit_resource_t)limit->resource, &both) < 0 ? -errno
-                                                                      : 0;
+    return setrlimit(limit->resource, &both) < 0 ? -errno : 0;
 }
 
 int

@@ -7,14 +7,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* The guest is process 2 of its namespace, and the filter counts on it. */
-#define GUEST_PID 2
-
 static int
 check_pid(const struct csb_cell *cell)
 {
     (void)cell;
-    return getpid() == GUEST_PID ? 0 : -ESRCH;
+    return getpid() == CSB_GUEST_PID ? 0 : -ESRCH;
 }
 
 static int
@@ -55,7 +52,7 @@ static const struct step steps[] = {
     {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
     /* After Landlock and the id maps, which need descriptors on paths. */
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
-    /* After the id maps: undumpable, we would not own our /proc files. */
+    /* After the id maps, as undumpable it would not own its /proc files. */
     {CSB_STEP_CELL_UNDUMPABLE, 0, set_undumpable},
     /* Last: it denies what the steps above use. */
     {CSB_STEP_SECCOMP, CSB_MECH_SECCOMP, csb_seccomp_load},

@@ -9,10 +9,10 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "../common/digits.h"
 #include "../common/fdio.h"
 #include "../common/place.h"
 
-#define SCRATCH "/tmp"
 #define COVERED_MAX 32
 
 int
@@ -22,49 +22,28 @@ csb_mounts_unshare(const struct csb_cell *cell)
     return unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0 ? -errno : 0;
 }
 
-/* Appends text and a decimal number; snprintf may take locks. */
-static char *
-append(char *at, const char *text, uint64_t number)
-{
-    char digits[20];
-    unsigned count = 0;
-
-    while (*text != '\0') {
-        *at++ = *text++;
-    }
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
-    while (count > 0) {
-        *at++ = digits[--count];
-    }
-    *at = '\0';
-    return at;
-}
-
 static int
 mount_scratch(const struct csb_limits *limits)
 {
     char options[96];
-    char *at = append(options, "size=", limits->scratch);
-    at = append(at, ",nr_inodes=", limits->scratch_inodes);
-    (void)append(at, ",mode=", 700);
+    char *at = csb_digits_append(options, "size=", limits->scratch);
+    at = csb_digits_append(at, ",nr_inodes=", limits->scratch_inodes);
+    (void)csb_digits_append(at, ",mode=", 700);
 
     /* Not noexec: what is written there may be mapped as code, which the
      * guest can do with any memory. */
-    if (mount("scratch", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) <
+    if (mount("scratch", CSB_SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) <
         0) {
         return -errno;
     }
-    return chdir(SCRATCH) < 0 ? -errno : 0;
+    return chdir(CSB_SCRATCH) < 0 ? -errno : 0;
 }
 
 /* Trees of the view that the scratch space is going to cover, as when the
  * environment lies in /tmp itself: kept aside, then placed in it again. */
 struct covered {
     unsigned count;
-    const char *target[COVERED_MAX]; /* below SCRATCH, from its '/' on */
+    const char *target[COVERED_MAX]; /* below CSB_SCRATCH, from its '/' on */
     int tree[COVERED_MAX];
 };
 
@@ -78,7 +57,7 @@ keep_covered(const struct csb_plan *plan, struct covered *covered)
     for (uint32_t i = 0; i < plan->view_count; i++) {
         const char *target = csb_plan_string(plan, view[i].target_at);
         if (view[i].kind != CSB_VIEW_TREE ||
-            strncmp(target, SCRATCH "/", sizeof SCRATCH) != 0) {
+            strncmp(target, CSB_SCRATCH "/", sizeof CSB_SCRATCH) != 0) {
             continue;
         }
         if (covered->count == COVERED_MAX) {
@@ -88,7 +67,7 @@ keep_covered(const struct csb_plan *plan, struct covered *covered)
         if (result < 0) {
             return result;
         }
-        covered->target[covered->count++] = target + sizeof SCRATCH - 1;
+        covered->target[covered->count++] = target + sizeof CSB_SCRATCH - 1;
     }
     return 0;
 }

@@ -12,8 +12,7 @@ csb_seccomp_load(const struct csb_cell *cell)
 {
     struct sock_fprog program = {
         .len = (unsigned short)cell->plan->filter_count,
-        .filter = (struct sock_filter *)((const char *)cell->plan +
-                                         cell->plan->filter_at),
+        .filter = (struct sock_filter *)csb_plan_filter(cell->plan),
     };
     /* prctl, not seccomp(2): the same, and older outer filters know it. */
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0

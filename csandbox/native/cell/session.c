@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,8 +13,15 @@ csb_session_start(const struct csb_cell *cell)
 {
     sigset_t none;
 
-    (void)cell;
     (void)umask(022); /* cannot fail */
+    /* The files in /proc belong to a process that is dumpable, which the
+     * last steps undo. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+        return -errno;
+    }
+    /* When memory runs out, the guests go before their host does.  Refused
+     * where /proc is read-only, and then as the host is. */
+    (void)csb_procfile_write(cell, "self/oom_score_adj", "1000");
     /* A session of its own: kill(0) signals the process group, and an
      * inherited one reaches across PID namespaces. */
     if (setsid() < 0) {

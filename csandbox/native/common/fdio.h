@@ -1,4 +1,4 @@
-/* Descriptors: whole reads, messages that carry descriptors. */
+/* Descriptors: closing them, and messages that carry them. */
 #ifndef CSB_FDIO_H
 #define CSB_FDIO_H
 

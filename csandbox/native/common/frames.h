@@ -1,11 +1,13 @@
 /* What travels between host, zygote and cell, and on which descriptor.
  *
- * host -> zygote   control socket (SEQPACKET): one csb_request per run, with
- *                  the run's descriptors (enum csb_run_fd) attached
- * zygote -> host   control socket: one csb_report when the template is ready
- *                  or could not be made; then, on the status socket of each
- *                  run (SEQPACKET), csb_status records; the host closes its
- *                  end to give the run up
+ * zygote -> host   control socket (SEQPACKET): one csb_report, CSB_STEP_BOOT
+ *                  with errno 0, as soon as it runs; a second one when the
+ *                  template is ready or could not be made
+ * host -> zygote   control socket: one byte once its ids are mapped; then one
+ *                  csb_request per run, with the run's descriptors (enum
+ *                  csb_run_fd) attached
+ * zygote -> host   status socket of the run (SEQPACKET): csb_status records;
+ *                  the host closes its end to give the run up
  * cell -> host     result pipe: one csb_report, then one csb_frame + payload
  * host -> cell     job pipe: one csb_frame + payload, after READY only */
 #ifndef CSB_FRAMES_H

@@ -38,6 +38,12 @@
 #ifndef MOVE_MOUNT_F_EMPTY_PATH
 #define MOVE_MOUNT_F_EMPTY_PATH 0x00000004
 #endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+#ifndef MOUNT_ATTR_NOEXEC
+#define MOUNT_ATTR_NOEXEC 0x00000008
+#endif
 #ifndef MOUNT_ATTR_RDONLY
 #define MOUNT_ATTR_RDONLY 0x00000001
 #define MOUNT_ATTR_NOSUID 0x00000002
@@ -48,9 +54,6 @@
 #endif
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
-#endif
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
 #endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -71,6 +74,14 @@
 #define CSB_LANDLOCK_FS_IOCTL_DEV (1ull << 15) /* ABI 5 */
 #define CSB_LANDLOCK_NET_ALL 3ull              /* ABI 4: bind, connect TCP */
 #define CSB_LANDLOCK_SCOPE_ALL 3ull /* ABI 6: abstract sockets, signals */
+
+#define CSB_LANDLOCK_VERSION 1 /* LANDLOCK_CREATE_RULESET_VERSION */
+#define CSB_LANDLOCK_PATH 1    /* LANDLOCK_RULE_PATH_BENEATH */
+
+struct csb_landlock_path {
+    unsigned long long allowed;
+    int fd;
+} __attribute__((packed));
 
 struct csb_landlock_ruleset {
     unsigned long long handled_fs;

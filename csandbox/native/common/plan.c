@@ -56,6 +56,12 @@ csb_plan_view(const struct csb_plan *plan)
     return (const void *)((const char *)plan + plan->view_at);
 }
 
+const struct sock_filter *
+csb_plan_filter(const struct csb_plan *plan)
+{
+    return (const void *)((const char *)plan + plan->filter_at);
+}
+
 int
 csb_plan_fault(const struct csb_plan *plan, uint32_t step)
 {

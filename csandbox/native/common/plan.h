@@ -8,7 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sock_filter;
+
 #define CSB_PLAN_MAGIC 0x50425343u /* "CSBP" */
+
+/* The guest is process 2 of its PID namespace, and the filter counts on it. */
+#define CSB_GUEST_PID 2
+/* Its private, writable directory. */
+#define CSB_SCRATCH "/tmp"
 
 /* Mechanisms.  A policy always asks for all; tests take one away at a time. */
 enum csb_mechanism {
@@ -56,7 +63,11 @@ int csb_plan_check(const struct csb_plan *plan, size_t size);
 /* The string at an offset of a checked plan. */
 const char *csb_plan_string(const struct csb_plan *plan, uint32_t at);
 
+/* The first of plan->view_count entries. */
 const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
+
+/* The first of plan->filter_count instructions. */
+const struct sock_filter *csb_plan_filter(const struct csb_plan *plan);
 
 /* 0, or -errno when the plan asks for this step to fail. */
 int csb_plan_fault(const struct csb_plan *plan, uint32_t step);

@@ -2,7 +2,8 @@
  *
  * A process that sets something up writes exactly one report, in one write()
  * no longer than PIPE_BUF: CSB_STEP_READY, or the step that failed with its
- * errno.  No text is made in the child; the host looks the words up. */
+ * errno.  (The zygote says hello before, with CSB_STEP_BOOT and errno 0.)  No
+ * text is made in the child; the host looks the words up. */
 #ifndef CSB_REPORT_H
 #define CSB_REPORT_H
 
@@ -41,6 +42,7 @@
     X(PID_NAMESPACE, "pid-namespace")                                         \
     X(FORK, "fork")                                                           \
     /* cell, in the order of csb_cell_lock() */                               \
+    X(CELL, "cell") /* somewhere in it: killed, or hung */                    \
     X(CELL_PID, "cell-pid")                                                   \
     X(CELL_MOUNTS, "cell-mounts")                                             \
     X(CELL_SCRATCH, "cell-scratch")                                           \

@@ -230,12 +230,9 @@ fill_context(scmp_filter_ctx context)
 }
 
 int
-csb_filter_compile(unsigned options, struct sock_filter **ret_program,
+csb_filter_compile(struct sock_filter **ret_program,
                    unsigned short *ret_length)
 {
-    if (options != 0) {
-        return -EINVAL;
-    }
     __attribute__((cleanup(release_context))) scmp_filter_ctx context =
         seccomp_init(UNKNOWN);
     __attribute__((cleanup(free_program))) struct program program = {

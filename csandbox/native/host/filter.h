@@ -4,11 +4,10 @@
 
 struct sock_filter;
 
-/* Compiles the default filter for this machine's architecture.  options must
- * be 0.  Returns 0 with a malloc'd program, the caller's to free, and its
- * length in instructions; or -errno.  For the host, before any fork: it
- * allocates.  No Python.h. */
-int csb_filter_compile(unsigned options, struct sock_filter **ret_program,
+/* Compiles the default filter for this machine's architecture.  Returns 0
+ * with a malloc'd program, the caller's to free, and its length in
+ * instructions; or -errno.  For the host, before any fork: it allocates. */
+int csb_filter_compile(struct sock_filter **ret_program,
                        unsigned short *ret_length);
 
 #endif

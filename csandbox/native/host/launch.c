@@ -76,9 +76,10 @@ close_child_fds(struct child *child)
     close_pipe(&child->go);
 }
 
-/* --- in the child, on foreign memory: raw system calls only ------------- */
+/* In the child, on foreign memory: raw system calls, and csb_report_fill(),
+ * which touches no TLS. */
 
-static long
+CSB_FOREIGN_STACK static long
 plain(long nr, long a, long b, long c)
 {
     return csb_raw(nr, a, b, c, 0, 0);
@@ -181,8 +182,6 @@ child_main(void *argument)
     }
     give_up(child, CSB_STEP_EXEC, result);
 }
-
-/* --- in the host --------------------------------------------------------- */
 
 int
 csb_launch_is_root(void)
@@ -340,16 +339,18 @@ clone_child(struct child *child, char *stack, int *ret_pidfd)
     return pid < 0 ? -error : pid;
 }
 
-static void
-destroy(struct csb_launched *launched)
+void
+csb_launch_end(int *pidfd)
 {
-    (void)syscall(SYS_pidfd_send_signal, launched->pidfd, SIGKILL, NULL, 0);
-    /* ECHILD when the host ignores SIGCHLD or reaped it: gone all the same */
-    while (waitid(P_PIDFD, (id_t)launched->pidfd, NULL, WEXITED | __WALL) <
-               0 &&
+    if (*pidfd < 0) {
+        return;
+    }
+    (void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
+    /* ECHILD: the host ignores SIGCHLD, or reaped it: gone all the same. */
+    while (waitid(P_PIDFD, (id_t)*pidfd, NULL, WEXITED | __WALL) < 0 &&
            errno == EINTR) {
     }
-    csb_close(&launched->pidfd);
+    csb_close(pidfd);
 }
 
 /* Lets the child go on, and waits until it is a program of its own. */
@@ -414,7 +415,7 @@ start(struct child *child, struct csb_launched *ret_launched,
     } else {
         result = bring_up(child, launched.pid, ret_report);
         if (result < 0) {
-            destroy(&launched);
+            csb_launch_end(&launched.pidfd);
         }
     }
     /* The child has exec'd or is gone: nobody runs on it any more. */

@@ -36,6 +36,10 @@ int csb_launch(const struct csb_launch *launch,
  * to do as root.  0 or -errno. */
 int csb_launch_map_ids(pid_t pid);
 
+/* Kills and reaps a process that was launched, and closes its pidfd; *pidfd
+ * may be -1.  Without the GIL: it waits. */
+void csb_launch_end(int *pidfd);
+
 /* Whether this process may map every user id into a new namespace, and so
  * can give the zygote another uid: root with its capabilities. */
 int csb_launch_is_root(void);

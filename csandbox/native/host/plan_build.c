@@ -115,7 +115,7 @@ append_filter(struct block *block, struct csb_plan *plan)
 {
     struct sock_filter *program = NULL;
     unsigned short length = 0;
-    int result = csb_filter_compile(0, &program, &length);
+    int result = csb_filter_compile(&program, &length);
     if (result < 0) {
         errno = -result;
         PyErr_SetFromErrno(PyExc_OSError);

@@ -205,9 +205,10 @@ report_outcome(const struct csb_watch *watch)
                       : 0.0;
 
     return Py_BuildValue(
-        "{s:s, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, s:K, "
+        "{s:s, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, s:K, "
         "s:K, s:d, s:d, s:d, s:L}",
-        "ending", ending_names[watch->ending], "step",
+        "ending", ending_names[watch->ending], "silent",
+        watch->silent ? Py_True : Py_False, "step",
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
         "detail", (unsigned)watch->report.detail, "text", watch->report.text,
         "wait_status", (int)watch->exit.wait_status, "kind",

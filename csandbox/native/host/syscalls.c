@@ -14,15 +14,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#endif
-#ifndef CLONE_NEWCGROUP
-#define CLONE_NEWCGROUP 0x02000000
-#endif
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x00001000
-#endif
+#include "../common/missing.h"
+#include "../common/plan.h"
 
 #define ALLOW(name) {name, CSB_ALLOW, 0, NULL}
 #define DENY(name, err) {name, CSB_ERRNO, err, NULL}
@@ -47,9 +40,6 @@ const char *const csb_fate_names[] = {
     [CSB_KILL] = "kill",
     [CSB_NARROW] = "narrow",
 };
-
-/* The guest is process 2 of its PID namespace, always. */
-#define GUEST_PID 2
 
 /* No RWF_NOWAIT: it tells whether a page of a file that other runs share is
  * in the cache, which is why mincore is refused too. */
@@ -439,7 +429,7 @@ static const struct csb_syscall_rule time_and_chance[] = {
 
 static const struct csb_arg_check own_pid_limits[] = {
     ALLOW_IF(INT_IS(0, 0)),
-    ALLOW_IF(INT_IS(0, GUEST_PID)),
+    ALLOW_IF(INT_IS(0, CSB_GUEST_PID)),
     END_CHECKS,
 };
 
@@ -491,13 +481,13 @@ static const struct csb_syscall_rule process[] = {
 /* kill(0) signals the caller's process group, across PID namespaces: the
  * cell must have a session of its own before the filter. */
 static const struct csb_arg_check kill_self[] = {
-    ALLOW_IF(INT_IS(0, GUEST_PID)),
+    ALLOW_IF(INT_IS(0, CSB_GUEST_PID)),
     ALLOW_IF(INT_IS(0, 0)),
     END_CHECKS,
 };
 
 static const struct csb_arg_check tgkill_self[] = {
-    ALLOW_IF(INT_IS(0, GUEST_PID)),
+    ALLOW_IF(INT_IS(0, CSB_GUEST_PID)),
     END_CHECKS,
 };
 

@@ -345,7 +345,7 @@ check_deadline(struct csb_watch *watch)
         if (!watch->ready) {
             csb_report_fill(watch->report_got == 0 && watch->init < 0
                                 ? CSB_STEP_INIT
-                                : CSB_STEP_CELL_PID,
+                                : CSB_STEP_CELL,
                             ETIMEDOUT, 0, NULL, &watch->report);
         }
         csb_watch_end(watch,
@@ -411,7 +411,7 @@ judge_exit(struct csb_watch *watch)
     }
     enum csb_ending ending = CSB_ENDING_EXITED;
     if (!watch->ready) {
-        csb_report_fill(CSB_STEP_CELL_PID, 0, 0, NULL, &watch->report);
+        csb_report_fill(CSB_STEP_CELL, 0, 0, NULL, &watch->report);
         ending = CSB_ENDING_SETUP;
     } else if (WIFSIGNALED(watch->exit.wait_status)) {
         ending = CSB_ENDING_SIGNALLED;

@@ -262,20 +262,6 @@ bring_up(ZygoteObject *self, const char *plan, size_t size, int64_t deadline)
     return result;
 }
 
-static void
-destroy(int *pidfd)
-{
-    if (*pidfd < 0) {
-        return;
-    }
-    (void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
-    /* ECHILD: the host ignores SIGCHLD, or reaped it: gone all the same. */
-    while (waitid(P_PIDFD, (id_t)*pidfd, NULL, WEXITED | __WALL) < 0 &&
-           errno == EINTR) {
-    }
-    csb_close(pidfd);
-}
-
 /* What Python wrote when it could not even start. */
 static void
 raise_start_error(PyObject *module, ZygoteObject *self)
@@ -371,7 +357,7 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
             raise_start_error(PyType_GetModule(defining_class), self);
         }
         csb_close(&self->control);
-        destroy(&self->pidfd);
+        csb_launch_end(&self->pidfd);
     }
     end_start(self);
     return result < 0 ? NULL : Py_NewRef(Py_None);
@@ -447,7 +433,7 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
     csb_close(&self->control);
     Py_BEGIN_ALLOW_THREADS
-    destroy(&pidfd);
+    csb_launch_end(&pidfd);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -477,7 +463,7 @@ zygote_dealloc(PyObject *op)
 
     csb_close(&self->control);
     if (self->owner == getpid()) {
-        destroy(&self->pidfd);
+        csb_launch_end(&self->pidfd);
     }
     csb_close(&self->pidfd);
     end_start(self);

@@ -149,8 +149,11 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
     struct csb_run *run = NULL;
     enum csb_step step = CSB_STEP_INIT;
 
-    pid_t pid = csb_runs_reserve(runs, &run);
-    if (pid == 0) {
+    pid_t pid;
+    int result = csb_runs_reserve(runs, &run);
+    if (result < 0) {
+        pid = result;
+    } else {
         pid = spawn(zygote, request, fds, run, &step);
         if (pid == 0) {
             return 1;

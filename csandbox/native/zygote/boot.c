@@ -85,8 +85,11 @@ map_plan(const struct csb_plan **ret_plan)
     if (plan == MAP_FAILED) {
         return -errno;
     }
-    *ret_plan = plan;
-    return csb_plan_check(plan, size);
+    int result = csb_plan_check(plan, size);
+    if (result == 0) {
+        *ret_plan = plan;
+    }
+    return result;
 }
 
 static int
@@ -122,9 +125,12 @@ csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
         step = CSB_STEP_PLAN;
         result = map_plan(&ret_zygote->plan);
     }
-    for (int i = 0; i < 2 && result == 0; i++) {
-        step = i == 0 ? CSB_STEP_BOOT : CSB_STEP_PLAN;
-        result = csb_plan_fault(ret_zygote->plan, step);
+    if (result == 0) {
+        result = csb_plan_fault(ret_zygote->plan, CSB_STEP_PLAN);
+    }
+    if (result == 0) {
+        step = CSB_STEP_BOOT;
+        result = csb_plan_fault(ret_zygote->plan, CSB_STEP_BOOT);
     }
     if (result < 0) {
         csb_report_fill(step, -result, 0, NULL, ret_report);

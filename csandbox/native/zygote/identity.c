@@ -11,18 +11,16 @@
 
 /* To make namespaces and mounts; and to enter a PID namespace by the pidfd of
  * an init that shares our memory, which is not dumpable. */
-static const uint64_t needed = 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_PTRACE;
+static const uint32_t needed = 1u << CAP_SYS_ADMIN | 1u << CAP_SYS_PTRACE;
 
 static int
-set_caps(uint64_t effective, uint64_t permitted)
+keep_needed(void)
 {
     struct __user_cap_header_struct header = {
         .version = _LINUX_CAPABILITY_VERSION_3,
     };
     const struct __user_cap_data_struct data[2] = {
-        {.effective = (uint32_t)effective, .permitted = (uint32_t)permitted},
-        {.effective = (uint32_t)(effective >> 32),
-         .permitted = (uint32_t)(permitted >> 32)},
+        {.effective = needed, .permitted = needed},
     };
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
@@ -39,7 +37,7 @@ csb_identity_become(const struct csb_plan *plan)
         setresuid(plan->uid, plan->uid, plan->uid) < 0) {
         return -errno;
     }
-    return set_caps(needed, needed);
+    return keep_needed();
 }
 
 int
@@ -50,5 +48,5 @@ csb_identity_drop(void)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         return -errno;
     }
-    return set_caps(needed, needed);
+    return keep_needed();
 }

@@ -9,12 +9,11 @@
 
 #include "../common/missing.h"
 
-#define LANDLOCK_VERSION 1 /* LANDLOCK_CREATE_RULESET_VERSION */
-
 static int
 find_abi(struct csb_landlock_paths *paths)
 {
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
+    long abi =
+        syscall(SYS_landlock_create_ruleset, NULL, 0, CSB_LANDLOCK_VERSION);
     if (abi < 0) {
         return -errno;
     }

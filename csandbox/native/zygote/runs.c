@@ -168,6 +168,6 @@ csb_runs_hang_up(struct csb_runs *runs, unsigned index)
     struct csb_run *run = &runs->run[index];
     csb_close(&run->status);
     if (!run->init_gone) {
-        (void)kill(run->init, SIGKILL);
+        (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
     }
 }

@@ -19,10 +19,6 @@
 #include "../common/missing.h"
 #include "../common/place.h"
 
-#ifndef MOUNT_ATTR_NOEXEC
-#define MOUNT_ATTR_NOEXEC 0x00000008
-#endif
-
 #define HOSTNAME "sandbox"
 
 /* Where the new root is built: directories that every system has.  Only this
