@@ -6,7 +6,17 @@ package's directory disappears from view, and must import nothing of it.  Its
 builtins are a copy, so that what a guest does to its own does not show here.
 """
 
+import _ast
+import atexit
+import builtins
+import gc
+import io
+import linecache
+import os
+import pickle
+import signal
 import sys
+import traceback
 from os import _exit, read, write
 
 JOB_FD, RESULT_FD = 4, 3
@@ -24,13 +34,7 @@ _order = sys.byteorder
 
 def preload(names: str) -> None:
     """Import what every cell shall find imported, then settle the heap."""
-    import gc
-    import io
-    import linecache  # noqa: F401
-    import pickle
-    import signal  # noqa: F401
     import site
-    import traceback  # noqa: F401
 
     site.ENABLE_USER_SITE = False
     site.setquit()
@@ -69,9 +73,6 @@ def main() -> None:
 
 
 def _read_job():
-    import os
-    import pickle
-
     header = _read_exactly(HEADER)
     length = int.from_bytes(header[8:16], _order)
     payload = _read_exactly(length)
@@ -92,30 +93,24 @@ def _read_exactly(size):
 
 def _reseed() -> None:
     """Give this cell randomness of its own; `random` reseeds itself."""
-    from os import urandom
-
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed(list(urandom(64)))
+        numpy_random.seed(list(os.urandom(64)))
     ssl = sys.modules.get("_ssl")
     if ssl is not None:
-        ssl.RAND_add(urandom(64), 64.0)
+        ssl.RAND_add(os.urandom(64), 64.0)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
         vars(uuid).update(_node=None, _last_timestamp=None)
 
 
 def _set_environment(variables) -> None:
-    from os import environ
-
-    environ.clear()
-    environ.update(variables)
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _set_streams() -> None:
     """Make the streams anew: the zygote's were of other files."""
-    import signal
-
     for number, name, mode, errors in (
         (0, "stdin", "r", "surrogateescape"),
         (1, "stdout", "w", "backslashreplace"),
@@ -128,8 +123,6 @@ def _set_streams() -> None:
 
 
 def _stream(name, descriptor, mode, errors):
-    import io
-
     raw = io.FileIO(descriptor, mode, closefd=False)
     raw.name = f"<{name}>"
     buffered = io.BufferedReader if mode == "r" else io.BufferedWriter
@@ -144,6 +137,8 @@ def _do(job):
     namespace = _fresh_main()
     if job["kind"] == "call":
         function, args, kwargs = _load(job["payload"])
+        if job["lines"] is not None:
+            _give_source(function, *job["lines"])
         return function(*args, **kwargs)
     if job["payload"]:
         namespace.update(_load(job["payload"]))
@@ -155,8 +150,6 @@ def _do(job):
 
 
 def _load(payload):
-    import pickle
-
     return pickle.loads(payload)  # from the host, which is trusted here
 
 
@@ -168,8 +161,6 @@ def _output(namespace, name):
 
 
 def _fresh_main():
-    import builtins
-
     module = type(sys)("__main__")
     vars(module).update(__builtins__=builtins)
     sys.modules["__main__"] = module
@@ -178,11 +169,9 @@ def _fresh_main():
 
 def _run_source(source, filename, namespace):
     """Run all statements; return the value of a last expression, or None."""
-    import _ast
-
     flag = _ast.PyCF_ONLY_AST
-    tree: _ast.Module = compile(source, filename, "exec", flag)
     _remember_source(source, filename)
+    tree: _ast.Module = compile(source, filename, "exec", flag)
     last = None
     if tree.body and isinstance(tree.body[-1], _ast.Expr):
         last = _ast.Expression(tree.body[-1].value)
@@ -195,11 +184,31 @@ def _run_source(source, filename, namespace):
 
 def _remember_source(source, filename) -> None:
     """Let tracebacks show lines of a program that is in no file."""
-    import linecache
-
     # With its newline, even the last, or carets are off by one.
     lines = [f"{line}\n" for line in source.splitlines()]
     linecache.cache[filename] = (len(source), None, lines, filename)
+
+
+def _give_source(function, name, first, lines) -> None:
+    """Let tracebacks show lines of a function that came without its file."""
+    for attribute in ("func", "__func__", "__wrapped__"):
+        function = getattr(function, attribute, function)
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    code = function.__code__
+    function.__code__ = _renamed(code, code.co_filename, name)
+    lines = ["\n"] * (first - 1) + lines
+    linecache.cache[name] = (0, None, lines, name)
+
+
+def _renamed(code, old, new):
+    constants = tuple(
+        _renamed(each, old, new)
+        if isinstance(each, type(code)) and each.co_filename == old
+        else each
+        for each in code.co_consts
+    )
+    return code.replace(co_filename=new, co_consts=constants)
 
 
 # --- what came of it ---------------------------------------------------------
@@ -221,9 +230,6 @@ def _encode_value(value):
 
 
 def _pickle(value):
-    import io
-    import pickle
-
     plain: dict[type, object] = {}  # filled when something asks for it
 
     class Pickler(pickle.Pickler):
@@ -277,8 +283,6 @@ def _type_name(kind, obj):
 
 
 def _dump(value):
-    import pickle
-
     return pickle.dumps(value, PROTOCOL)
 
 
@@ -312,8 +316,9 @@ def _cut(text, limit):
 
 
 def _format(error):
-    import traceback
-
+    if isinstance(error, SyntaxError) and error.text is None:
+        # The compiler proper, unlike the parser, looks for a file.
+        error.text = linecache.getline(error.filename or "", error.lineno or 0)
     error.__traceback__ = _without_ours(error.__traceback__)
     return "".join(traceback.format_exception(error))
 
@@ -361,8 +366,6 @@ def _finish() -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     with _Suppress():
-        import atexit
-
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with _Suppress():

@@ -124,6 +124,8 @@ _BY_PREFIX = {
 def remedy(step: str, errno: int) -> tuple[str, str]:
     """Return the guarantee that a failed step was for, and what to do."""
     guarantee, texts = _STEPS.get(step, ("", {}))
+    if errno in (EMFILE, ENFILE):
+        return guarantee, _TOO_MANY
     if step not in _STEPS:
         for prefix, name in _BY_PREFIX.items():
             if step.startswith(prefix):

@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 from errno import ETIMEDOUT
+from threading import current_thread, main_thread
 
 from csandbox import _csandbox, shipping, zygotes
 from csandbox.errors import (
@@ -195,11 +196,13 @@ def _check_source(source: str) -> None:
 def _string_keys(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
-    if type(value) is not dict or any(type(key) is not str for key in value):
-        raise TypeError(
-            f"{name} must be a dict with names as keys, not "
-            f"{type(value).__name__}"
-        )
+    if type(value) is not dict:
+        raise TypeError(f"{name} must be a dict, not {type(value).__name__}")
+    for key in value:
+        if type(key) is not str:
+            raise TypeError(
+                f"{name} must have names as keys, not {type(key).__name__}"
+            )
     return value
 
 
@@ -250,6 +253,7 @@ def _call_job(
         "kind": "call",
         "argv": ("",),
         "payload": shipping.dump_call(function, positional, kwargs, roots),
+        "lines": shipping.source_of(function),
     }
 
 
@@ -290,29 +294,7 @@ def _execute(
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
         template = Template(preload=policy.preload)
-    frame = _frame(job, policy)
-    cell = zygotes.start_run(template, policy)
-    try:
-        outcome = cell.communicate(
-            frame,
-            stdin,
-            timeout=policy.timeout,
-            setup_timeout=SETUP_SECONDS,
-            output=policy.output_bytes,
-            result=policy.result_bytes,
-            sink=sink,
-        )
-    finally:
-        cell.close()
-    if outcome["ending"] == "setup":
-        if (outcome["step"], outcome["errno"]) == ("init", ETIMEDOUT):
-            zygotes.discard(template)  # it answers nobody
-        zygotes.discard_dead(template)
-        raise _setup_error(outcome)
-    if outcome["ending"] == "lost" or (
-        outcome["silent"] and not zygotes.answers(template, policy)
-    ):
-        zygotes.discard(template)
+    outcome = _communicate(_frame(job, policy), stdin, policy, sink, template)
     value, error = _judge(outcome, policy)
     return Result(
         value=value,
@@ -323,6 +305,43 @@ def _execute(
         usage=_usage(outcome, policy),
         isolation=_isolation(outcome),
     )
+
+
+def _communicate(
+    frame: bytes,
+    stdin: bytes,
+    policy: Policy,
+    sink: Sink | None,
+    template: Template,
+) -> dict[str, Any]:
+    """See one cell to its end, and put right what became of its zygote."""
+    for attempt in range(1, zygotes.ATTEMPTS + 1):
+        zygote, cell = zygotes.start_run(template, policy)
+        try:
+            outcome = cell.communicate(
+                frame,
+                stdin,
+                timeout=policy.timeout,
+                setup_timeout=SETUP_SECONDS,
+                output=policy.output_bytes,
+                result=policy.result_bytes,
+                signals=current_thread() is main_thread(),
+                sink=sink,
+            )
+        finally:
+            cell.close()
+        if outcome["ending"] == "setup":
+            # It answers nobody, or could not even make this cell.
+            if outcome["errno"] == ETIMEDOUT or not zygote.alive:
+                zygotes.discard(template, zygote)
+            raise _setup_error(outcome)
+        lost = outcome["ending"] == "lost"
+        if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
+            zygotes.discard(template, zygote)
+        if not lost or outcome["ready"] or attempt == zygotes.ATTEMPTS:
+            return outcome
+        # The zygote was killed before the cell had its job: try another.
+    raise AssertionError("unreachable")
 
 
 def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
@@ -471,7 +490,10 @@ class _Passed:
         if encoding:
             text = text.encode(encoding, "backslashreplace").decode(encoding)
         self._stream.write(text)
-        self._stream.flush()
+        # As with print(), write() is all that a stream needs to have.
+        flush = getattr(self._stream, "flush", None)
+        if flush is not None:
+            flush()
 
 
 def _shows_markup(stream: TextIO | None) -> bool:

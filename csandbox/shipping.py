@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from threading import Lock
+from threading import RLock
+from types import CodeType, FunctionType, ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
     from typing import Any
 
 _PROTOCOL = 5
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 # cloudpickle's list of modules to ship by value belongs to the process.
-_by_value = Lock()
+_by_value = RLock()
 
 
 def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> bytes:
@@ -39,6 +39,36 @@ def dump_call(
 ) -> bytes:
     """Return the bytes of a call; `roots` are what the cell can see."""
     return _dump_by_value((function, args, kwargs), roots, "the call")
+
+
+def source_of(function: object) -> tuple[str, int, list[str]] | None:
+    """Return the file name, first line number and lines of a function.
+
+    For tracebacks; None if it has no source here.
+    """
+    import linecache
+
+    for name in ("func", "__func__", "__wrapped__"):
+        function = getattr(function, name, function)
+    if type(function) is not FunctionType:
+        function = vars(type(function)).get("__call__")
+        if type(function) is not FunctionType:
+            return None
+    code = function.__code__
+    first = code.co_firstlineno
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    name = os.path.basename(code.co_filename)
+    return (
+        (name, first, lines[first - 1 : _last_line(code)]) if lines else None
+    )
+
+
+def _last_line(code: CodeType) -> int:
+    last = max((line or 0 for _, _, line in code.co_lines()), default=0)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            last = max(last, _last_line(constant))
+    return last
 
 
 def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> bytes:
@@ -72,11 +102,15 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
     """Yield the imported modules whose files a cell cannot see."""
     below = tuple(f"{root}/" for root in roots)
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+        if not isinstance(module, ModuleType):
+            continue
+        # Past a lazy module's own lookup, which would import it.
+        namespace = ModuleType.__getattribute__(module, "__dict__")
+        file = namespace.get("__file__")
         if (
             type(file) is str
             and name not in ("__main__", "__mp_main__")
-            and module.__name__ == name
+            and namespace.get("__name__") == name
             and not file.startswith(below)
             and name.partition(".")[0] != "csandbox"
         ):
@@ -86,7 +120,7 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
 def _renew_lock() -> None:
     # A thread that does not exist in a fork may have held it.
     global _by_value
-    _by_value = Lock()
+    _by_value = RLock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)

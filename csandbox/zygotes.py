@@ -10,7 +10,9 @@ import atexit
 import os
 import sys
 import weakref
-from threading import Lock
+from errno import ECONNRESET, ENOTCONN, EPIPE
+from threading import RLock
+from time import monotonic, sleep
 
 from csandbox import _csandbox
 from csandbox.errors import UnavailableError
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from csandbox.policy import Policy
 
 ANSWER_SECONDS = 2.0
+ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
+_DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
 # With -I -S -B the zygote reads no variable, directory or .pth file that
@@ -58,9 +62,10 @@ class Template(Record):
 
 
 class _Registry:
+    # Reentrant locks: a signal handler may run something too.
     def __init__(self) -> None:
-        self.lock = Lock()
-        self.starting: dict[Template, Lock] = {}
+        self.lock = RLock()
+        self.starting: dict[Template, RLock] = {}
         self.zygotes: dict[Template, Zygote] = {}
         self.booting: set[Zygote] = set()
         # Weak, so that one which an exception made homeless is closed.
@@ -73,6 +78,8 @@ class _Registry:
 
 
 _registry = _Registry()
+# Held while descriptors are made that nobody could close in a fork.
+_no_fork = RLock()
 _uid: int | None = None
 _roots: tuple[str, ...] | None = None
 
@@ -87,52 +94,51 @@ def uid() -> int:
     return _uid
 
 
-def start_run(template: Template, policy: Policy) -> Run:
+def start_run(template: Template, policy: Policy) -> tuple[Zygote, Run]:
     """Return a cell in the making, of a zygote that is started if need be."""
-    for attempt in (1, 2):
+    for _ in range(ATTEMPTS):
         zygote = _zygote(template)
         try:
-            run = zygote.start(**_limits(policy))
+            return zygote, _request(zygote, policy)
         except OSError as error:
-            if zygote.alive:
+            if error.errno not in _DEAD:
                 raise _unavailable(
                     "host-descriptors", error.errno or 0, ""
                 ) from None
             # It was killed while idle, and nothing was lost by it.
             discard(template, zygote)
-            if attempt == 2:
-                raise _unavailable("boot", error.errno or 0, "") from None
-            continue
-        _registry.runs.add(run)
-        return run
-    raise AssertionError("unreachable")
+    raise _unavailable("boot", 0, "killed again and again")
 
 
-def discard(template: Template, zygote: Zygote | None = None) -> None:
+def _request(zygote: Zygote, policy: Policy) -> Run:
+    limits = _limits(policy)
+    deadline = monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            with _no_fork:
+                run = zygote.start(**limits)
+                _registry.runs.add(run)
+            return run
+        except BlockingIOError:
+            # More requests than the socket holds.
+            if monotonic() > deadline:
+                raise
+            sleep(0.002)
+
+
+def discard(template: Template, zygote: Zygote) -> None:
     """End a zygote, and every run of it; the next run starts another."""
     registry = _registry
     with registry.lock:
-        current = registry.zygotes.get(template)
-        if current is None or (zygote is not None and current is not zygote):
-            return
-        del registry.zygotes[template]
-    current.close()
+        if registry.zygotes.get(template) is zygote:
+            del registry.zygotes[template]
+    zygote.close()
 
 
-def discard_dead(template: Template) -> None:
-    """End the template's zygote if its process is gone."""
-    zygote = _registry.zygotes.get(template)
-    if zygote is not None and not zygote.alive:
-        discard(template, zygote)
-
-
-def answers(template: Template, policy: Policy) -> bool:
-    """Whether the template's zygote still arms cells, tried with one."""
-    zygote = _registry.zygotes.get(template)
-    if zygote is None:
-        return False
+def answers(zygote: Zygote, policy: Policy) -> bool:
+    """Whether a zygote still arms cells, tried with one."""
     try:
-        cell = zygote.start(**_limits(policy))
+        cell = _request(zygote, policy)
     except OSError:
         return False
     try:
@@ -144,16 +150,18 @@ def answers(template: Template, policy: Policy) -> bool:
             setup_timeout=ANSWER_SECONDS,
             output=0,
             result=0,
+            signals=False,
             sink=None,
         )
     finally:
         cell.close()
-    return outcome["ending"] != "setup"
+    return outcome["ending"] not in ("setup", "lost")
 
 
 def shutdown() -> None:
-    """End all zygotes and with them all runs."""
-    _registry.close()
+    """End all zygotes, unless one has runs: those end with this process."""
+    if not _registry.runs:
+        _registry.close()
 
 
 def visible_roots() -> tuple[str, ...]:
@@ -170,32 +178,41 @@ def _zygote(template: Template) -> Zygote:
     if zygote is not None:
         return zygote
     with registry.lock:
-        starting = registry.starting.setdefault(template, Lock())
+        starting = registry.starting.setdefault(template, RLock())
     # One start per template; others are not kept waiting for it.
     with starting:
         zygote = registry.zygotes.get(template)
         if zygote is None:
             zygote = _start(template)
             with registry.lock:
-                registry.zygotes[template] = zygote
+                # A signal handler may have started one meanwhile.
+                zygote = registry.zygotes.setdefault(template, zygote)
     return zygote
 
 
 def _start(template: Template) -> Zygote:
     if not sys.executable:
         raise _unavailable("exec", 2, "sys.executable is empty")
-    plan = _csandbox.build_plan(
-        environment_view(),
-        ",".join(template.preload),
-        uid() if _csandbox.is_root() else 0,
-        template.mechanisms,
-        template.fault,
-    )
+    try:
+        plan = _csandbox.build_plan(
+            environment_view(),
+            ",".join(template.preload),
+            uid() if _csandbox.is_root() else 0,
+            template.mechanisms,
+            template.fault,
+        )
+    except OSError as error:
+        # libseccomp hands its filter over in a file.
+        raise _unavailable(
+            "host-descriptors", error.errno or 0, "the filter"
+        ) from None
     argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
     zygote = _csandbox.Zygote(argv, _environment(), plan)
     booting = _registry.booting
     booting.add(zygote)
     try:
+        with _no_fork:
+            zygote.launch()
         zygote.boot(BOOT_SECONDS)
     except _csandbox.SetupError as error:
         step, errno, detail = error.args
@@ -257,7 +274,8 @@ def _unavailable(step: str, errno: int, detail: str) -> UnavailableError:
 
 
 def _forget_in_child() -> None:
-    global _registry
+    global _no_fork, _registry
+    _no_fork = RLock()
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
         run.close()
@@ -266,5 +284,9 @@ def _forget_in_child() -> None:
     old.close()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(
+    before=lambda: _no_fork.acquire(),
+    after_in_parent=lambda: _no_fork.release(),
+    after_in_child=_forget_in_child,
+)
 atexit.register(shutdown)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 SECONDS = 60.0  # for a program to end
-GONE = 10.0  # for what it started to end after it
+GONE = 20.0  # for what it started to end after it
 
 # Replaced by the marked path, under which the zygote loads csandbox.
 _CSANDBOX = importlib.util.find_spec("csandbox")

@@ -222,15 +222,18 @@ def outside_of_tmp():
 
 
 def parents():
-    """Return {pid: parent's pid} of all processes."""
+    """Return {pid: parent's pid} of all living processes."""
     found = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError, ValueError):
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    rest = file.read().rpartition(b")")[2].split()
-                if rest[0] != b"Z":
-                    found[int(name)] = int(rest[1])
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            file = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+        except OSError:
+            continue
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            state, parent = os.read(file, 512).rpartition(b")")[2].split()[:2]
+            if state != b"Z":
+                found[int(name)] = int(parent)
+        os.close(file)
     return found
 
 

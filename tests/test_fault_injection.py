@@ -4,6 +4,7 @@ guest and leaves nothing; and no mechanism goes missing silently."""
 import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,9 +17,12 @@ from csandbox import _csandbox, sandbox, zygotes
 from csandbox.errors import UnavailableError
 from support import LANDLOCK, VIEW
 
-# None and ready are no steps; all others are reached, as root and as any
-# other user.
-STEPS = [step for step in _csandbox.STEPS if step not in ("none", "ready")]
+# All are reached, as root and as any other user, but for three that are no
+# steps: none, ready, and "cell", which is what the host calls a cell that died
+# without a word (see below).
+STEPS = [
+    step for step in _csandbox.STEPS if step not in ("none", "ready", "cell")
+]
 # Steps of the cell and of its making; before them the zygote fails as a
 # whole, and no later run may find it.
 IN_A_RUN = STEPS[STEPS.index("init") :]
@@ -60,8 +64,11 @@ def fails(step, number, outside, without=(), **options):
             sink=seen,
             **options,
         )
+    ran = outside.drop / "it-ran"
+    existed = ran.exists()
+    ran.unlink(missing_ok=True)  # or all that follow fail too
     assert seen.chunks == []
-    assert not os.path.exists(outside.drop / "it-ran")
+    assert not existed
     assert (threading.active_count(), mounts()) == (threads, mounted)
     return caught.value
 
@@ -125,6 +132,41 @@ def test_a_zygote_whose_cells_fail_does_not_poison_others(outside):
     for step in ("fork", "seccomp", "canary", "init"):
         fails(step, errno.EIO, outside)
         assert support.value_of("1") == 1
+
+
+def run_with_filter(monkeypatch, action):
+    """Run a guest under a filter that begins with this action."""
+
+    def build(*arguments):
+        plan = bytearray(real(*arguments))
+        at = struct.unpack_from("=I", plan, 32)[0]  # common/plan.h: filter_at
+        struct.pack_into("=HBBI", plan, at, 6, 0, 0, action)
+        return bytes(plan)
+
+    real = _csandbox.build_plan
+    monkeypatch.setattr(_csandbox, "build_plan", build)
+    return sandbox._execute(
+        sandbox._source_job("1", "<guest>", [""], {}, None),
+        b"",
+        csandbox.Policy(),
+        template=zygotes.Template(preload=("errno",)),
+    )
+
+
+@pytest.mark.usefixtures("discard")
+def test_a_cell_that_dies_without_a_word_is_a_failure_of_set_up(monkeypatch):
+    # Killed by its first system call after the filter.
+    with pytest.raises(UnavailableError) as caught:
+        run_with_filter(monkeypatch, 0x80000000)
+    assert (caught.value.step, caught.value.errno) == ("cell", 0)
+
+
+@pytest.mark.usefixtures("discard")
+def test_a_filter_that_lets_everything_through_is_noticed(monkeypatch):
+    with pytest.raises(UnavailableError) as caught:
+        run_with_filter(monkeypatch, 0x7FFF0000)
+    assert caught.value.step == "canary"
+    assert caught.value.detail.startswith("canary 4")
 
 
 def test_every_step_is_in_the_order_of_the_report():

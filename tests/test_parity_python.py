@@ -11,7 +11,10 @@ import csandbox
 import support
 
 # What does something when it is imported, or is not for importing.
-NOT_IMPORTED = ("antigravity", "this", "idlelib", "turtledemo", "test")
+NOT_IMPORTED = (
+    *("antigravity", "this", "idlelib", "turtledemo", "test"),
+    "_ios_support",  # asks ldconfig, a program, for a library of macOS
+)
 
 IMPORT_ALL = f"""
 import importlib, sys, warnings

@@ -155,11 +155,11 @@ def mounts():
 
 
 def traces():
-    """Return the mounts, and the files that bear our name where files of
-    unknown origin collect."""
+    """Return the mounts, and the files of our name beside the server's
+    own temporary folder."""
     files = {
         str(path)
-        for folder in ("/tmp", "/dev/shm", "/run", "/var/tmp")
+        for folder in ("/dev/shm", "/run")
         for path in Path(folder).glob("*csandbox*")
     }
     return mounts() | files

@@ -43,7 +43,7 @@ csb_send(int socket, const void *data, size_t size, const int *fds, int count)
         memcpy(CMSG_DATA(header), fds, sizeof(int) * (size_t)count);
     }
     do {
-        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         return -errno;

@@ -8,7 +8,8 @@
 /* Closes *fd unless it is -1, and makes it -1; errno is kept. */
 void csb_close(int *fd);
 
-/* Sends one message with count descriptors.  0 or -errno. */
+/* Sends one message with count descriptors, without waiting for room: 0, or
+ * -errno, with -EAGAIN when there is none. */
 int csb_send(int socket, const void *data, size_t size, const int *fds,
              int count);
 

@@ -269,7 +269,10 @@ static int
 lift(int fd, int *ret_fd)
 {
     *ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, SAFE_FD);
-    return *ret_fd < 0 ? -errno : 0;
+    if (*ret_fd < 0) {
+        return errno == EINVAL ? -EMFILE : -errno; /* RLIMIT_NOFILE is less */
+    }
+    return 0;
 }
 
 static int

@@ -93,9 +93,12 @@ append_view(struct block *block, PyObject *view, struct csb_plan *plan)
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         const char *kind;
-        PyObject *source, *target;
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(view, i), "sOO", &kind, &source,
-                              &target) ||
+        PyObject *source, *target, *item = PyList_GET_ITEM(view, i);
+        if (!PyTuple_Check(item)) {
+            PyErr_SetString(PyExc_TypeError, "an entry of view is a tuple");
+            goto done;
+        }
+        if (!PyArg_ParseTuple(item, "sOO", &kind, &source, &target) ||
             kind_of(kind, &entries[i].kind) < 0 ||
             append_path(block, source, &entries[i].source_at) < 0 ||
             append_path(block, target, &entries[i].target_at) < 0) {
@@ -147,6 +150,10 @@ set_fault(PyObject *fault, struct csb_plan *plan)
     const char *name;
     if (fault == Py_None) {
         return 0;
+    }
+    if (!PyTuple_Check(fault)) {
+        PyErr_SetString(PyExc_TypeError, "fault is a tuple or None");
+        return -1;
     }
     return PyArg_ParseTuple(fault, "si", &name, &plan->fault_errno) &&
                    find_step(name, &plan->fault_step) == 0

@@ -105,10 +105,8 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
     }
     int result = open_channel(&self->watch, fds);
     if (result == 0) {
-        Py_BEGIN_ALLOW_THREADS
         result =
             csb_send(control, &request, sizeof request, fds, CSB_FD_COUNT);
-        Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         csb_close(&fds[i]);
@@ -205,10 +203,12 @@ report_outcome(const struct csb_watch *watch)
                       : 0.0;
 
     return Py_BuildValue(
-        "{s:s, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, s:K, "
+        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, "
+        "s:K, "
         "s:K, s:d, s:d, s:d, s:L}",
         "ending", ending_names[watch->ending], "silent",
-        watch->silent ? Py_True : Py_False, "step",
+        watch->silent ? Py_True : Py_False, "ready",
+        watch->ready ? Py_True : Py_False, "step",
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
         "detail", (unsigned)watch->report.detail, "text", watch->report.text,
         "wait_status", (int)watch->exit.wait_status, "kind",
@@ -249,35 +249,39 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
 PyDoc_STRVAR(
     communicate_doc,
     "communicate(job, input, *, timeout, setup_timeout, output, result, "
-    "sink)\n--\n\n"
+    "signals, sink)\n--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
     "it is ready, setup_timeout until then.  output: bytes kept of each\n"
     "stream; result: most bytes of a result; sink(stream, bytes): called as\n"
-    "output comes, None to collect it.  Returns a dict that says how it\n"
+    "output comes, None to collect it; signals: whether to look for them, as\n"
+    "the main thread must.  Returns a dict that says how it\n"
     "ended.  An exception of a signal handler or of the sink kills the run\n"
     "and is raised.");
 
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"job",    "input",  "timeout", "setup_timeout",
-                            "output", "result", "sink",    NULL};
+    static char *names[] = {"job",           "input",  "timeout",
+                            "setup_timeout", "output", "result",
+                            "signals",       "sink",   NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
     double timeout, setup_timeout;
     unsigned long long output, result;
+    int signals = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*$ddKKO", names, &job,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*$ddKKpO", names, &job,
                                      &input, &timeout, &setup_timeout, &output,
-                                     &result, &sink)) {
+                                     &result, &signals, &sink)) {
         return NULL;
     }
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
         self->watch.output_limit = (size_t)output;
         self->watch.result_limit = (size_t)result;
         self->watch.streaming = sink != Py_None;
+        self->watch.signal_check = signals ? 1 : 0; /* at once, and on */
         self->driven = true;
         int ended = drive(&self->watch, sink);
         self->driven = false;
@@ -314,6 +318,16 @@ PyDoc_STRVAR(close_doc, "close()\n--\n\n"
                         "the descriptors.\nIn a fork of the host, only close "
                         "them.");
 
+/* In a fork of its owner a run is not ours to kill. */
+static void
+abandon(RunObject *self)
+{
+    self->watch.exited = 1;
+    if (self->watch.ending == CSB_ENDING_NONE) {
+        self->watch.ending = CSB_ENDING_CANCELLED;
+    }
+}
+
 static PyObject *
 run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -337,7 +351,7 @@ run_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     }
     if (self->owner != getpid()) {
-        self->watch.exited = 1;
+        abandon(self);
     }
     csb_watch_close(&self->watch);
     type->tp_free(op);

@@ -18,6 +18,8 @@
 /* From the kill to the zygote's word that nothing is left.  A guest can make
  * the kernel take long over its remains, but not the caller wait for it. */
 #define KILL_GRACE (2 * SECOND)
+/* A signal may come just before ppoll(), or to another thread. */
+#define SIGNAL_PERIOD (SECOND / 10)
 #define CHUNK (64 * 1024)
 /* Many times what a pipe can hold. */
 #define DRAIN_CHUNKS 64
@@ -325,7 +327,11 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
 static int
 wait_for_events(struct csb_watch *watch, struct pollfd *set)
 {
-    int64_t left = watch->deadline - csb_watch_clock();
+    int64_t until = watch->deadline;
+    if (watch->signal_check != 0 && watch->signal_check < until) {
+        until = watch->signal_check;
+    }
+    int64_t left = until - csb_watch_clock();
     if (left < 0) {
         left = 0;
     }
@@ -421,6 +427,18 @@ judge_exit(struct csb_watch *watch)
     csb_watch_end(watch, ending);
 }
 
+/* 1 when it is time for the caller to look for signals. */
+static int
+signals_are_due(struct csb_watch *watch)
+{
+    int64_t now = csb_watch_clock();
+    if (watch->signal_check == 0 || now < watch->signal_check) {
+        return 0;
+    }
+    watch->signal_check = now + SIGNAL_PERIOD;
+    return 1;
+}
+
 static int
 has_output(const struct csb_watch *watch)
 {
@@ -446,6 +464,9 @@ csb_watch_next(struct csb_watch *watch)
         if (has_output(watch)) {
             return CSB_NEWS_OUTPUT;
         }
+        if (signals_are_due(watch)) {
+            return CSB_NEWS_INTERRUPTED;
+        }
     }
     drain(watch);
     judge_exit(watch);
@@ -468,6 +489,7 @@ csb_watch_close(struct csb_watch *watch)
         csb_close(&watch->streams[i].fd);
         free(watch->streams[i].data);
         watch->streams[i].data = NULL;
+        watch->streams[i].size = watch->streams[i].room = 0;
     }
     free(watch->payload);
     watch->payload = NULL;

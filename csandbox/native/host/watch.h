@@ -27,7 +27,7 @@ enum csb_ending {
 enum csb_news {
     CSB_NEWS_DONE,        /* it is over, nothing of it is left */
     CSB_NEWS_OUTPUT,      /* there is output to pass on */
-    CSB_NEWS_INTERRUPTED, /* a signal handler ran in this thread */
+    CSB_NEWS_INTERRUPTED, /* look whether a signal has come */
 };
 
 /* One of the guest's streams. */
@@ -60,7 +60,9 @@ struct csb_watch {
     size_t result_limit;          /* bytes of a result */
     int64_t timeout;              /* ns from READY */
     int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
-    int streaming;                /* output is passed on, not collected */
+    int64_t signal_check; /* ns; by then the caller must look for signals, 0:
+                             it has no need to */
+    int streaming;        /* output is passed on, not collected */
     /* The state. */
     int init; /* pidfd, -1 until SPAWNED */
     enum csb_ending ending;

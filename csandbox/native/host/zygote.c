@@ -24,6 +24,8 @@
 #include "watch.h"
 
 #define LOG_TEXT 4000
+/* A signal may come just before poll(), or to another thread. */
+#define SIGNAL_MS 100
 
 typedef struct {
     PyObject_HEAD
@@ -31,7 +33,7 @@ typedef struct {
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
-    int booting; /* boot() was called */
+    int launched;
     /* What only the start needs; here so that a fork can close it. */
     int log;
     int child_log;
@@ -187,17 +189,24 @@ launch(ZygoteObject *self, const char *plan, size_t size)
     return result;
 }
 
-/* One report of the zygote.  0; -EINTR; or -errno, -EPIPE if it died. */
+/* One report of the zygote.  0; -EINTR when it is time to look for signals;
+ * or -errno, -EPIPE if it died. */
 static int
 receive_report(ZygoteObject *self, int64_t deadline)
 {
     struct pollfd control = {.fd = self->control, .events = POLLIN};
     int none[1], count;
-    int64_t left = deadline - csb_watch_clock();
+    int64_t left = (deadline - csb_watch_clock()) / 1000000 + 1;
 
-    int ready = poll(&control, 1, left < 0 ? 0 : (int)(left / 1000000) + 1);
-    if (ready <= 0) {
-        return ready < 0 ? -errno : -ETIMEDOUT;
+    if (left <= 0) {
+        return -ETIMEDOUT;
+    }
+    int ready = poll(&control, 1, left < SIGNAL_MS ? (int)left : SIGNAL_MS);
+    if (ready < 0) {
+        return -errno;
+    }
+    if (ready == 0) {
+        return -EINTR;
     }
     ssize_t got = csb_receive(self->control, &self->report,
                               sizeof self->report, 0, none, &count);
@@ -237,19 +246,11 @@ let_go(ZygoteObject *self)
     return result;
 }
 
-/* From launch to READY. */
+/* From hello to READY. */
 static int
-bring_up(ZygoteObject *self, const char *plan, size_t size, int64_t deadline)
+bring_up(ZygoteObject *self, int64_t deadline)
 {
-    int result;
-    Py_BEGIN_ALLOW_THREADS
-    result = launch(self, plan, size);
-    Py_END_ALLOW_THREADS
-    if (result == 0) {
-        csb_close(&self->child_control);
-        csb_close(&self->child_log);
-        result = await_report(self, deadline); /* hello */
-    }
+    int result = await_report(self, deadline);
     if (result == 0) {
         result = let_go(self);
     }
@@ -326,8 +327,53 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* --- methods ------------------------------------------------------------- */
 
+static PyObject *
+fail_start(PyObject *module, ZygoteObject *self)
+{
+    if (!PyErr_Occurred()) {
+        raise_start_error(module, self);
+    }
+    csb_close(&self->control);
+    csb_launch_end(&self->pidfd);
+    end_start(self);
+    return NULL;
+}
+
+PyDoc_STRVAR(launch_doc,
+             "launch()\n--\n\n"
+             "Launch its process, once; takes milliseconds, and is no time "
+             "to fork.\nRaises SetupError(step, errno, detail), and is dead "
+             "then.");
+
+static PyObject *
+zygote_launch(PyObject *op, PyTypeObject *defining_class,
+              PyObject *const *Py_UNUSED(args), Py_ssize_t count,
+              PyObject *names)
+{
+    ZygoteObject *self = (ZygoteObject *)op;
+    int result;
+
+    if (count != 0 || names != NULL || self->plan_bytes == NULL ||
+        self->launched) {
+        PyErr_SetString(PyExc_RuntimeError, "launch() is for once");
+        return NULL;
+    }
+    self->launched = 1;
+    const char *plan = PyBytes_AS_STRING(self->plan_bytes);
+    size_t size = (size_t)PyBytes_GET_SIZE(self->plan_bytes);
+    Py_BEGIN_ALLOW_THREADS
+    result = launch(self, plan, size);
+    Py_END_ALLOW_THREADS
+    csb_close(&self->child_control);
+    csb_close(&self->child_log);
+    if (result < 0) {
+        return fail_start(PyType_GetModule(defining_class), self);
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(boot_doc, "boot(timeout)\n--\n\n"
-                       "Launch it, once, and wait until it is ready to fork "
+                       "Wait, after launch(), until it is ready to fork "
                        "cells, timeout seconds\nat the most.  Raises "
                        "SetupError(step, errno, detail), and is dead then.");
 
@@ -338,29 +384,22 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     ZygoteObject *self = (ZygoteObject *)op;
     double timeout =
         count == 1 && names == NULL ? PyFloat_AsDouble(args[0]) : -1.0;
+
     if (timeout < 0) {
         return PyErr_Occurred()
                    ? NULL
                    : PyErr_Format(PyExc_TypeError, "boot() takes seconds");
     }
-    if (self->booting) {
-        PyErr_SetString(PyExc_RuntimeError, "it was booted before");
+    if (self->pidfd < 0 || self->plan_bytes == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "boot() follows launch(), once");
         return NULL;
     }
-    self->booting = 1;
-    const char *plan = PyBytes_AS_STRING(self->plan_bytes);
-    size_t size = (size_t)PyBytes_GET_SIZE(self->plan_bytes);
     int64_t deadline = csb_watch_clock() + (int64_t)(timeout * 1e9);
-    int result = bring_up(self, plan, size, deadline);
-    if (result < 0) {
-        if (!PyErr_Occurred()) {
-            raise_start_error(PyType_GetModule(defining_class), self);
-        }
-        csb_close(&self->control);
-        csb_launch_end(&self->pidfd);
+    if (bring_up(self, deadline) < 0) {
+        return fail_start(PyType_GetModule(defining_class), self);
     }
     end_start(self);
-    return result < 0 ? NULL : Py_NewRef(Py_None);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(start_doc,
@@ -431,7 +470,10 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
-    csb_close(&self->control);
+    if (self->control >= 0) {
+        /* Not closed: another thread may be about to use the number. */
+        (void)shutdown(self->control, SHUT_RDWR);
+    }
     Py_BEGIN_ALLOW_THREADS
     csb_launch_end(&pidfd);
     Py_END_ALLOW_THREADS
@@ -472,6 +514,8 @@ zygote_dealloc(PyObject *op)
 }
 
 static PyMethodDef methods[] = {
+    {"launch", (PyCFunction)(void (*)(void))zygote_launch,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, launch_doc},
     {"boot", (PyCFunction)(void (*)(void))zygote_boot,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, boot_doc},
     {"start", (PyCFunction)(void (*)(void))zygote_start,

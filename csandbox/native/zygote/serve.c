@@ -19,6 +19,8 @@ const char csb_serve_doc[] = PyDoc_STR(
     "each request of the host.  Returns None in each cell, locked down;\n"
     "never in the zygote, which ends with its host.");
 
+#define IDLE_MS 30
+
 /* Fixed places in the poll set; the runs' status sockets follow. */
 enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
 
@@ -91,6 +93,19 @@ report_exception(struct csb_report *ret_report)
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
+}
+
+/* While nothing is asked of it, the zygote imports what callables need, which
+ * would take longer than the rest of a start.  A failure is the cells' to
+ * meet. */
+static void
+preload_idly(PyObject *function)
+{
+    PyObject *result = PyObject_CallFunction(function, "s", "cloudpickle");
+    if (result == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(result);
 }
 
 static int
@@ -209,8 +224,9 @@ drain_signals(int signals)
 
 /* Returns in a cell only. */
 static void
-serve(struct csb_zygote *zygote)
+serve(struct csb_zygote *zygote, PyObject *preload_function)
 {
+    int timeout = IDLE_MS;
     struct csb_runs *runs;
     struct pollfd *events = NULL;
 
@@ -221,8 +237,14 @@ serve(struct csb_zygote *zygote)
         if (fill_poll_set(zygote, runs, &events) < 0) {
             _exit(1);
         }
-        if (poll(events, POLL_RUNS + runs->count, -1) < 0) {
+        int ready = poll(events, POLL_RUNS + runs->count, timeout);
+        if (ready < 0) {
             continue; /* EINTR: stopped and continued */
+        }
+        if (ready == 0) {
+            timeout = -1;
+            preload_idly(preload_function);
+            continue;
         }
         if (events[POLL_HOST].revents != 0) {
             _exit(0);
@@ -252,6 +274,6 @@ csb_serve_method(PyObject *module, PyObject *preload_function)
 
     (void)module;
     set_up(&zygote, preload_function);
-    serve(&zygote);
+    serve(&zygote, preload_function);
     Py_RETURN_NONE;
 }
