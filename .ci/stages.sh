@@ -11,13 +11,14 @@ export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
 export PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 # A test that is skipped has failed, and so has one that warns.
 export CSANDBOX_MUST_WORK=1
-export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovider'
+export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovider --durations=8'
 
 packages() {
     apt-get update -qq
     apt-get install -qq -y --no-install-recommends \
         binutils clang clang-tidy cppcheck gcc git libc6-dev libclang-rt-dev \
-        libseccomp-dev python3-dev python3-venv shellcheck sudo
+        libseccomp-dev python3-dev python3-venv shellcheck sudo \
+        libpython3-testsuite
 }
 
 # What git would commit, where an ordinary user can read it.

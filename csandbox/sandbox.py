@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import sys
-from errno import ETIMEDOUT
+from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 
 from csandbox import _csandbox, shipping, zygotes
@@ -23,7 +23,6 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import make_policy
-from csandbox.remedies import remedy
 from csandbox.result import Isolation, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
@@ -336,6 +335,9 @@ def _communicate(
                 zygotes.discard(template, zygote)
             raise _setup_error(outcome)
         lost = outcome["ending"] == "lost"
+        if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
+            # It lives, but had no number free for this cell's descriptors.
+            raise zygotes.unavailable("init", EMFILE, "")
         if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
             zygotes.discard(template, zygote)
         if not lost or outcome["ready"] or attempt == zygotes.ATTEMPTS:
@@ -349,8 +351,7 @@ def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
     detail = outcome["text"]
     if step == "canary" and outcome["detail"]:
         detail = f"canary {outcome['detail']}: a forbidden thing was possible"
-    guarantee, text = remedy(step, errno)
-    return UnavailableError(guarantee, step, errno, text, detail)
+    return zygotes.unavailable(step, errno, detail)
 
 
 def _judge(

@@ -102,12 +102,12 @@ def start_run(template: Template, policy: Policy) -> tuple[Zygote, Run]:
             return zygote, _request(zygote, policy)
         except OSError as error:
             if error.errno not in _DEAD:
-                raise _unavailable(
+                raise unavailable(
                     "host-descriptors", error.errno or 0, ""
                 ) from None
             # It was killed while idle, and nothing was lost by it.
             discard(template, zygote)
-    raise _unavailable("boot", 0, "killed again and again")
+    raise unavailable("boot", 0, "killed again and again")
 
 
 def _request(zygote: Zygote, policy: Policy) -> Run:
@@ -192,7 +192,7 @@ def _zygote(template: Template) -> Zygote:
 
 def _start(template: Template) -> Zygote:
     if not sys.executable:
-        raise _unavailable("exec", 2, "sys.executable is empty")
+        raise unavailable("exec", 2, "sys.executable is empty")
     try:
         plan = _csandbox.build_plan(
             environment_view(),
@@ -203,7 +203,7 @@ def _start(template: Template) -> Zygote:
         )
     except OSError as error:
         # libseccomp hands its filter over in a file.
-        raise _unavailable(
+        raise unavailable(
             "host-descriptors", error.errno or 0, "the filter"
         ) from None
     argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
@@ -216,7 +216,7 @@ def _start(template: Template) -> Zygote:
         zygote.boot(BOOT_SECONDS)
     except _csandbox.SetupError as error:
         step, errno, detail = error.args
-        raise _unavailable(step, errno, detail) from None
+        raise unavailable(step, errno, detail) from None
     finally:
         booting.discard(zygote)
     return zygote
@@ -268,13 +268,15 @@ def _limits(policy: Policy) -> dict[str, int]:
     }
 
 
-def _unavailable(step: str, errno: int, detail: str) -> UnavailableError:
+def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
+    """Return the error for a failed step of set-up, with its remedy."""
     guarantee, text = remedy(step, errno)
     return UnavailableError(guarantee, step, errno, text, detail)
 
 
 def _forget_in_child() -> None:
     global _no_fork, _registry
+    _csandbox.fork_began()
     _no_fork = RLock()
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -284,9 +286,19 @@ def _forget_in_child() -> None:
     old.close()
 
 
+def _before_fork() -> None:
+    _no_fork.acquire()
+    _csandbox.fork_begins()
+
+
+def _after_fork() -> None:
+    _csandbox.fork_ends()
+    _no_fork.release()
+
+
 os.register_at_fork(
-    before=lambda: _no_fork.acquire(),
-    after_in_parent=lambda: _no_fork.release(),
+    before=_before_fork,
+    after_in_parent=_after_fork,
     after_in_child=_forget_in_child,
 )
 atexit.register(shutdown)

@@ -79,7 +79,7 @@ def discard():
     before = set(zygotes._registry.zygotes)
     yield
     for template in set(zygotes._registry.zygotes) - before:
-        zygotes.discard(template)
+        zygotes.discard(template, zygotes._registry.zygotes[template])
 
 
 @pytest.mark.usefixtures("discard")
@@ -298,7 +298,9 @@ def test_running_out_of_descriptors_is_named_and_leaks_none():
 
 
 def boot(arguments, plan, timeout=10.0):
-    _csandbox.Zygote(arguments, [], plan).boot(timeout)
+    zygote = _csandbox.Zygote(arguments, [], plan)
+    zygote.launch()
+    zygote.boot(timeout)
 
 
 def test_a_missing_program_is_named():

@@ -4,6 +4,7 @@
 #include "../zygote/serve.h"
 #include "decode.h"
 #include "decode_types.h"
+#include "forklock.h"
 #include "launch.h"
 #include "plan_build.h"
 #include "run.h"
@@ -33,6 +34,9 @@ static PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
     {"decode", (PyCFunction)(void (*)(void))csb_decode_method,
      METH_VARARGS | METH_KEYWORDS, csb_decode_doc},
+    {"fork_begins", csb_forklock_before, METH_NOARGS, csb_forklock_doc},
+    {"fork_ends", csb_forklock_parent, METH_NOARGS, csb_forklock_doc},
+    {"fork_began", csb_forklock_child, METH_NOARGS, csb_forklock_doc},
     {"is_root", is_root, METH_NOARGS, is_root_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
     {"syscalls", csb_tables_syscalls, METH_NOARGS, csb_tables_syscalls_doc},

@@ -333,7 +333,7 @@ run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     RunObject *self = (RunObject *)op;
     if (self->owner != getpid()) {
-        self->watch.exited = 1; /* not ours to kill */
+        abandon(self);
     } else if (self->driven) {
         return run_kill(op, NULL);
     }

@@ -13,6 +13,7 @@
 
 #include "../common/fdio.h"
 #include "../common/missing.h"
+#include "forklock.h"
 
 #define SECOND 1000000000ll
 /* From the kill to the zygote's word that nothing is left.  A guest can make
@@ -103,7 +104,11 @@ read_status(struct csb_watch *watch)
     if (count > 0) {
         csb_close(&fds[0]);
     }
-    if (got == sizeof status && status.kind == CSB_STATUS_EXITED) {
+    if (got == -EPROTO) {
+        /* No number was free for the pidfd.  Hung up on, the zygote kills. */
+        csb_report_fill(CSB_STEP_HOST_FDS, EMFILE, 0, NULL, &status.report);
+        fail_setup(watch, &status.report);
+    } else if (got == sizeof status && status.kind == CSB_STATUS_EXITED) {
         take_exit(watch, &status);
     } else if (got == sizeof status && status.kind == CSB_STATUS_FAILED) {
         fail_setup(watch, &status.report);
@@ -458,7 +463,9 @@ csb_watch_next(struct csb_watch *watch)
             return CSB_NEWS_INTERRUPTED;
         }
         if (count > 0) {
+            csb_forklock_enter();
             handle(watch, set);
+            csb_forklock_leave();
         }
         check_deadline(watch);
         if (has_output(watch)) {
@@ -468,7 +475,9 @@ csb_watch_next(struct csb_watch *watch)
             return CSB_NEWS_INTERRUPTED;
         }
     }
+    csb_forklock_enter();
     drain(watch);
+    csb_forklock_leave();
     judge_exit(watch);
     return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }

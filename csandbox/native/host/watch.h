@@ -1,8 +1,8 @@
 /* The supervision of one run: a state machine over poll().
  *
- * The only judge of why a run ended.  Knows nothing of Python, needs no GIL;
- * one thread drives it.  Whoever drives it decides where: a blocking call
- * lets csb_watch_next() wait. */
+ * The only judge of why a run ended.  Knows nothing of Python's objects, needs
+ * no GIL; one thread drives it.  Whoever drives it decides where: a blocking
+ * call lets csb_watch_next() wait. */
 #ifndef CSB_WATCH_H
 #define CSB_WATCH_H
 

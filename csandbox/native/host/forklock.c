@@ -1,0 +1,53 @@
+#define _GNU_SOURCE
+#include "forklock.h"
+
+#include <pthread.h>
+
+const char csb_forklock_doc[] =
+    PyDoc_STR("For os.register_at_fork; takes nothing, returns None.");
+
+/* Of the process, as its descriptors are, and not of an interpreter. */
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+
+void
+csb_forklock_enter(void)
+{
+    (void)pthread_rwlock_rdlock(&lock); /* fails only for its owner */
+}
+
+void
+csb_forklock_leave(void)
+{
+    (void)pthread_rwlock_unlock(&lock); /* held, so it cannot fail */
+}
+
+PyObject *
+csb_forklock_before(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    /* Those inside never wait for the GIL, so it may be kept. */
+    (void)pthread_rwlock_wrlock(&lock);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+csb_forklock_parent(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    (void)pthread_rwlock_unlock(&lock);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+csb_forklock_child(PyObject *module, PyObject *ignored)
+{
+    static const pthread_rwlock_t fresh = PTHREAD_RWLOCK_INITIALIZER;
+
+    (void)module;
+    (void)ignored;
+    /* Its owner may be a thread that does not exist here. */
+    lock = fresh;
+    Py_RETURN_NONE;
+}
