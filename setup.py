@@ -1,6 +1,7 @@
 """Builds the extension; everything else stands in pyproject.toml."""
 
 import os
+import platform
 import subprocess
 import sys
 from glob import glob
@@ -12,6 +13,12 @@ if not sys.platform.startswith("linux"):
     sys.exit(
         "csandbox runs on Linux only: its confinement is made of Linux "
         f"kernel features, and this is {sys.platform}."
+    )
+
+if platform.machine() not in ("x86_64", "aarch64"):
+    sys.exit(
+        "csandbox runs on x86-64 and aarch64, whose system calls it knows, "
+        f"and this is {platform.machine()}."
     )
 
 compile_args = ["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]

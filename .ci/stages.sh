@@ -17,8 +17,10 @@ packages() {
     apt-get update -qq
     apt-get install -qq -y --no-install-recommends \
         binutils clang clang-tidy cppcheck gcc git libc6-dev libclang-rt-dev \
-        libseccomp-dev python3-dev python3-venv shellcheck sudo \
-        libpython3-testsuite
+        libseccomp-dev python3-dev python3-venv shellcheck sudo
+    # What Debian leaves out of the package `test`, which the tests run.
+    apt-get install -qq -y --no-install-recommends "$(/usr/bin/python3 -c \
+        'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])')"
 }
 
 # What git would commit, where an ordinary user can read it.

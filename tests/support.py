@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import gc
 import os
 import platform
 import re
@@ -295,6 +296,9 @@ class Snapshot:
         left = self.differences()
         while left and time.monotonic() < end:
             time.sleep(0.02)
+            # A zygote's socket lives as long as the object does, and that as
+            # long as the traceback of an error that came of it.
+            gc.collect()
             left = self.differences()
         if left:
             pytest.fail(f"the test left behind: {left}")

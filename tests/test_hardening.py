@@ -163,14 +163,15 @@ found
 
 
 def test_joins_a_thread_of_libc():
-    # pthread_join() waits, by a futex that is not private, for the kernel.
+    # pthread_join() waits, by a futex that is not private, for the kernel;
+    # where it may not, it asks again and again.
     source = """
 import time
 def body(argument):
-    time.sleep(0.2)
+    time.sleep(1.5)
     done.append(argument)
     return 7
-done, thread = [], ctypes.c_ulong()
+done, thread, start = [], ctypes.c_ulong(), time.process_time()
 entry = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(body)
 result = ctypes.c_void_p()
 _libc.pthread_join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
@@ -178,10 +179,10 @@ _libc.pthread_join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
     _libc.pthread_create(ctypes.byref(thread), None, entry,
                          ctypes.c_void_p(5)),
     _libc.pthread_join(thread.value, ctypes.byref(result)),
-    result.value, done
+    result.value, done, time.process_time() - start < 0.5
 ]
 """
-    assert support.value_of(source) == [0, 0, 7, [5]]
+    assert support.value_of(source) == [0, 0, 7, [5], True]
 
 
 def test_locks_of_threading_work():
@@ -776,7 +777,7 @@ def test_a_value_of_empty_containers_stays_within_its_memory(payload):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 2 * memory
+    assert peak < memory * 5 // 4
 
 
 def test_a_result_of_empty_sets_is_refused():

@@ -547,15 +547,31 @@ def test_the_zygote_keeps_two_capabilities_and_gains_none():
     assert found["CapInh"] == found["CapAmb"] == ["0" * 16]
     assert found["NoNewPrivs"] == ["1"]
     assert set(found["Uid"] + found["Gid"]) == {str(zygotes.uid())}
-    if ROOT:
-        assert found["Groups"] == []
-    # Every signal waits for its descriptor; none kills it half-way.
     assert os.getsid(zygote) == os.getpgid(zygote) == zygote
     assert found["NStgid"] == [str(zygote), "1"]
     assert os.readlink(f"/proc/{zygote}/cwd") == "/"
     assert os.readlink(f"/proc/{zygote}/root") == "/"
     for path in Path(f"/proc/{zygote}/task").iterdir():
         assert path.name == str(zygote)  # one thread
+
+
+def test_the_zygote_is_in_no_group_of_its_host():
+    program = """
+import os, csandbox, hosts
+if os.geteuid() == 0:
+    os.setgroups([4242, 4243])
+csandbox.run("1", timeout=60)
+(zygote,) = hosts.zygotes(os.getpid())
+status = hosts.read(f"/proc/{zygote}/status").decode()
+(line,) = [each for each in status.splitlines() if "Groups:" in each]
+hosts.show([os.getgroups(), line.split()[1:]])
+"""
+    host, found = hosts.run(program)
+    if ROOT:
+        assert (host, found) == ([4242, 4243], [])
+    else:  # who cannot leave them, and whose guests are told of none
+        assert found == [str(group) for group in host]
+        assert support.value_of("os.getgroups()") == []
 
 
 def test_the_zygote_belongs_to_nobody_but_root():

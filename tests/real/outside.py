@@ -33,7 +33,7 @@ def outside(source, inputs=None, *, timeout=60.0):
         shutil.copy(PLAIN, home)
         for path in (home, work):
             path.chmod(0o777)
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, *FLAGS, str(home / PLAIN.name), str(job)],
             cwd=work,
             env={**ENVIRONMENT, "HOME": str(work), "TMPDIR": str(work)},
@@ -41,13 +41,12 @@ def outside(source, inputs=None, *, timeout=60.0):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
-        try:
-            printed, _ = process.communicate(timeout=timeout)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=timeout)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
         if process.returncode:
             raise OutsideFailed(printed.decode(errors="replace"))
         return pickle.loads(Path(f"{job}.value").read_bytes())
