@@ -45,6 +45,9 @@ def preload(names: str) -> None:
             __import__(name)
     # Their first use has side effects that cells would repeat.
     pickle.Pickler(io.BytesIO(), PROTOCOL).dump(None)
+    # Python 3.13 keeps the text of -c, which is the bootstrap's.
+    linecache.clearcache()
+    vars(linecache).get("_interactive_cache", {}).clear()
     gc.collect()
     gc.freeze()
 

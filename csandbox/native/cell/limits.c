@@ -11,6 +11,7 @@
  * malloc arena (HEAP_MAX_SIZE twice, to align it). */
 #define PER_THREAD (STACK + 128 * MIB)
 #define TIMERS 128
+#define STACKS_MOST 64
 
 struct limit {
     int resource;
@@ -31,6 +32,15 @@ apply(const struct limit *limit)
     return setrlimit(limit->resource, &both) < 0 ? -errno : 0;
 }
 
+/* The stacks of threads are not the heap that `memory` means, but too many of
+ * them would make that meaningless. */
+static uint64_t
+stacks(const struct csb_limits *given)
+{
+    return (given->threads < STACKS_MOST ? given->threads : STACKS_MOST) *
+           STACK;
+}
+
 int
 csb_limits_apply(const struct csb_cell *cell)
 {
@@ -40,7 +50,7 @@ csb_limits_apply(const struct csb_cell *cell)
         {RLIMIT_NOFILE, given->descriptors},
         {RLIMIT_NPROC, given->threads + 1ull},
         {RLIMIT_CPU, given->cpu_seconds},
-        {RLIMIT_DATA, cell->data + given->memory},
+        {RLIMIT_DATA, cell->data + given->memory + stacks(given)},
 #ifndef CSB_SANITIZED /* their shadow memory is terabytes wide */
         /* For what RLIMIT_DATA does not count: shared memory. */
         {RLIMIT_AS, cell->size + given->memory + given->threads * PER_THREAD},
