@@ -5,7 +5,14 @@
 45
 """
 
-from __future__ import annotations
+# `python -m csandbox` puts the current directory first, where the untrusted
+# program may lie beside modules with the names of ours.  No import before.
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    _words = [*sys.orig_argv, ""]
+    if _words[_words.index("-m") + 1 if "-m" in _words else -1] == __name__:
+        del sys.path[0]
 
 # Imported here, not when first needed: the submodule would take the name of
 # its function if its first import came later.

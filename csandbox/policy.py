@@ -37,7 +37,7 @@ class Policy(Record):
     scratch   size of the private /tmp, "64M"; at least 64K
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
     result    size of the value on its way back, "64M"; at least 4K; in the
-              caller's memory it may take up to eight times that
+              caller's memory it may take eight times that, or 64M
     packages  what can be imported, "environment": the standard library and
               the packages of this environment
     preload   names of modules to import before any run, such as ("numpy",)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 FILENAME = "<guest>"
 TEXT_LIMIT = 300_000  # characters of a message or traceback
+LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
 # Beyond the policy's env: what programs cannot do without.
 ENVIRONMENT = {
@@ -400,7 +401,7 @@ def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
 def _decode(payload: bytes, policy: Policy) -> Any:
     # A value takes more room than its pickle: a None is 1 byte there, and a
     # place in a list of 8 bytes here.
-    memory = max(1 << 20, EXPANSION * policy.result_bytes)
+    memory = max(LEAST_MEMORY, EXPANSION * policy.result_bytes)
     return _csandbox.decode(payload, memory=memory)
 
 

@@ -63,7 +63,9 @@ csb_decode_push_scalar(struct csb_decoder *d, PyObject *object,
 static inline int
 csb_decode_push_int(struct csb_decoder *d, long number)
 {
-    if (csb_decode_charge_memory(d, 32) < 0) {
+    /* CPython has these once and for all. */
+    bool shared = number >= -5 && number <= 256;
+    if (!shared && csb_decode_charge_memory(d, 32) < 0) {
         return -1;
     }
     return csb_decode_push_scalar(d, PyLong_FromLong(number), 1);
