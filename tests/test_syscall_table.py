@@ -442,6 +442,14 @@ NARROW = {
         },
         {0: [(0, 0, advice) for advice in (0, 1, 2, 3, 4, 8, 14, 15, HIGH)]},
     ),
+    "membarrier": (
+        {
+            # GLOBAL, GLOBAL_EXPEDITED and its registration, SYNC_CORE, RSEQ
+            "EPERM": [(command, 0, 0) for command in (1, 2, 4, 32, 128)]
+            + [(1 | HIGH, 0, 0)]
+        },
+        {"EINVAL": [(0, -1, 0), (8, -1, 0), (16, -1, 0), (HIGH, -1, 0)]},
+    ),
     "clone": (
         {
             # SIGCHLD, nothing, VM, VM | SIGHAND, VM | VFORK; a thread with
