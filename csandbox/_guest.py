@@ -16,8 +16,9 @@ import os
 import pickle
 import signal
 import sys
+import time
 import traceback
-from os import _exit, read, write
+from os import _exit, write
 
 JOB_FD, RESULT_FD = 4, 3
 FRAME_MAGIC = 0x46425343
@@ -27,6 +28,13 @@ HEADER = 16  # magic, kind: 4 bytes each; length: 8; of this machine's order
 TEXT_LIMIT = 64 * 1024  # characters of a message
 TRACEBACK_LIMIT = 256 * 1024
 PROTOCOL = 5
+
+_TOO_LARGE = {
+    "type": "MemoryError",
+    "traceback": "",
+    "message": "the inputs or arguments do not fit into the memory limit, "
+    "where they take about twice their size; pass a larger memory=",
+}
 
 _OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
 _order = sys.byteorder
@@ -54,7 +62,11 @@ def preload(names: str) -> None:
 
 def main() -> None:
     """Read the job, do it, send what came of it, and end the process."""
-    job = _read_job()
+    try:
+        job = _read_job()
+    except MemoryError:
+        _send(FRAME_ERROR, _dump(_TOO_LARGE))
+        _exit(1)
     _reseed()
     _set_environment(job["env"])
     _set_streams()
@@ -84,14 +96,14 @@ def _read_job():
 
 
 def _read_exactly(size):
-    parts = []
-    while size > 0:
-        part = read(JOB_FD, min(size, 1 << 20))
-        if not part:
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count = os.readv(JOB_FD, [rest])
+        if not count:
             _exit(1)  # the host is gone
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        rest = rest[count:]
+    return data
 
 
 def _reseed() -> None:
@@ -110,6 +122,8 @@ def _reseed() -> None:
 def _set_environment(variables) -> None:
     os.environ.clear()
     os.environ.update(variables)
+    if "TZ" in variables:
+        time.tzset()
 
 
 def _set_streams() -> None:
@@ -224,6 +238,8 @@ class _Unsupported(Exception):
 def _encode_value(value):
     """Return the kind and payload of the frame for a value."""
     try:
+        if isinstance(value, type):
+            raise _Unsupported(f"the class {value.__qualname__}")
         return FRAME_VALUE, _pickle(value)
     except _Unsupported as error:
         text = str(error)
@@ -386,5 +402,8 @@ def _send(kind, payload) -> None:
         header, payload = header + payload, b""
     for data in (header, payload):
         rest = memoryview(data)
-        while rest:
-            rest = rest[write(RESULT_FD, rest) :]
+        try:
+            while rest:
+                rest = rest[write(RESULT_FD, rest) :]
+        except BrokenPipeError:
+            return  # the host has read enough

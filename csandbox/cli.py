@@ -42,7 +42,6 @@ exit status:
   124  it ran out of time
   125  the sandbox could not be set up, or its output not be written
   130  interrupted
-  137  it ran out of memory
   128+n  signal n killed it
 """
 FAILED, MISUSED, TIMED_OUT, BROKEN = 1, 2, 124, 125
@@ -116,7 +115,11 @@ def _add_run(commands: Any) -> None:
         "run",
         help="run a program",
         usage="csandbox run [options] (FILE | - | -c CODE) [ARG ...]",
-        description="Run a Python program in the sandbox.",
+        description="Run a Python program in the sandbox. FILE is the only "
+        "file of yours that it gets. Standard input is read to its end before "
+        "it starts, and is empty from a terminal: use </dev/null if there is "
+        "none to read. Options go before FILE; the value of a last "
+        "expression is not printed.",
         epilog=EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -94,7 +94,9 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
         {
             None: "A module named in preload= cannot be imported inside: it "
             "must be installed in this environment, readable by any user, "
-            "and importable without network, /proc or home directory.",
+            "and importable without network, /proc, home or any directory "
+            "that can be written to (leave it to the guest to import it "
+            "then).",
         },
     ),
     "cell": (

@@ -111,7 +111,8 @@ class Result(Record):
     `stderr_bytes` are exactly what was captured, at most the policy's
     `output` each.  `error` is None if the guest ended well, and otherwise
     what `run` would have raised.  `exit_code` is its exit code, None if it
-    had none.  `violations` are the denied calls that were noticed.
+    had none.  `violations` are the denied calls that were noticed:
+    none are yet.
 
     Results are equal only to themselves.
     """

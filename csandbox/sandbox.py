@@ -47,6 +47,17 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/bin:/usr/bin:/bin",
 }
+_WAYS_OUT = (
+    ("numpy.ndarray", "array.tolist()"),
+    ("numpy.", "scalar.item()"),
+    ("pandas.core.frame", 'frame.to_dict("list") or frame.to_csv()'),
+    ("pandas.core.series", "series.tolist() or series.to_dict()"),
+    ("pandas.", "str(), .isoformat() or .tolist() of it"),
+    ("pathlib.", "str(path)"),
+    ("_io.BytesIO", "buffer.getvalue()"),
+    ("builtins.generator", "list(generator)"),
+    ("builtins.coroutine", "asyncio.run(coroutine)"),
+)
 
 
 def run(
@@ -139,7 +150,8 @@ def run_program(
     ends the run and comes out of here.
     """
     _check_source(source)
-    job = _source_job(source, filename, argv, {}, None)
+    # A program's value is nobody's: none is asked for.
+    job = _source_job(source, filename, argv, {}, ())
     return _execute(job, stdin, policy, sink=on_output)
 
 
@@ -430,7 +442,16 @@ def _open_frame(
     return None, ResultError(
         f"the guest's value holds {texts[0]}, which cannot cross; return "
         "plain data, such as numbers, strings, lists and dicts, instead"
+        + _way_out(texts[0])
     )
+
+
+def _way_out(type_name: str) -> str:
+    """Return how people make plain data of such a thing, or ""."""
+    for prefix, way in _WAYS_OUT:
+        if type_name.startswith(prefix):
+            return f": {way}"
+    return ""
 
 
 def _exit_code(error: SandboxError | None) -> int | None:

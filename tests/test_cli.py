@@ -560,6 +560,11 @@ def test_whole_code_and_program_from_stdin_run():
     assert complete("run", "-", stdin=b"print(6 * 7)") == (0, b"42\n", b"")
 
 
+@pytest.mark.parametrize("last", ["object()", "'x' * 10**8", "int"])
+def test_whole_the_value_of_the_last_line_is_not_asked_for(last):
+    assert complete("run", "-c", last) == (0, b"", b"")
+
+
 def test_whole_an_exception_prints_the_guests_own_traceback(tmp_path):
     path = tmp_path / "program.py"
     path.write_text("def f():\n    return 1 / 0\n\n\nf()\n")

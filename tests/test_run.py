@@ -1026,3 +1026,29 @@ def test_import_is_cheap_and_starts_nothing():
     assert "csandbox._csandbox" not in loaded[0]
     assert "cloudpickle" not in loaded[0]
     assert importlib.util.find_spec("cloudpickle") is not None
+
+
+def test_inputs_beyond_the_memory_limit_are_told_as_such():
+    error = csandbox.execute(
+        "len(b)", inputs={"b": bytes(80 << 20)}, memory="64M", threads=0
+    ).error
+    assert type(error) is csandbox.GuestError
+    assert error.type_name == "MemoryError"
+    assert "memory=" in error.message
+
+
+def test_a_class_is_refused_by_its_name():
+    error = csandbox.execute("int").error
+    assert type(error) is csandbox.ResultError
+    assert "the class int" in str(error)
+
+
+def test_a_refused_generator_comes_with_a_way_out():
+    assert "list(" in str(csandbox.execute("(i for i in [])").error)
+
+
+def test_time_zone_of_the_environment_is_in_force():
+    assert csandbox.run("import time; time.tzname", env={"TZ": "XYZ-3"}) == (
+        "XYZ",
+        "XYZ",
+    )
