@@ -283,10 +283,14 @@ def accounts(result):
     usage = result.usage
     user, system = round(usage.user * 1e6), round(usage.system * 1e6)
     peak = usage.peak_memory // 1024
-    assert user % 10**6 > 0
+    # struct csb_status
+    status = struct.pack(
+        "=IiQQQ", 2, result.error.code << 8, user, system, peak
+    )
+    if user % 10**6 == 0:
+        return [status]  # the kernel's would be too common
     return [
-        # struct csb_status
-        struct.pack("=IiQQQ", 2, result.error.code << 8, user, system, peak),
+        status,
         # struct rusage, from the microseconds on
         struct.pack(
             "=QQQQ", user % 10**6, system // 10**6, system % 10**6, peak
@@ -306,7 +310,7 @@ def test_finds_no_account_of_earlier_runs():
     assert total > 4 << 20
     *foreign, own = hits
     assert own > 0  # the scanner finds what is there
-    assert foreign == [0] * 6
+    assert not any(foreign)
 
 
 # --- the command line --------------------------------------------------------
@@ -723,7 +727,7 @@ print(found)
     with cell_beside(source) as (printed, cell):
         assert printed == b"[0, 0]\n"
         comm = Path(f"/proc/{cell}/comm").read_text()
-    assert comm == Path("/proc/self/comm").read_text()
+    assert "HOST" not in comm
 
 
 # The strings that execve() put on the stack stand above libc's end of it.

@@ -3,8 +3,12 @@
 
 #include <pthread.h>
 
-const char csb_forklock_doc[] =
-    PyDoc_STR("For os.register_at_fork; takes nothing, returns None.");
+const char csb_forklock_before_doc[] =
+    PyDoc_STR("fork_begins()\n--\n\nFor os.register_at_fork: before a fork.");
+const char csb_forklock_parent_doc[] = PyDoc_STR(
+    "fork_ends()\n--\n\nFor os.register_at_fork: after it, in the parent.");
+const char csb_forklock_child_doc[] = PyDoc_STR(
+    "fork_began()\n--\n\nFor os.register_at_fork: after it, in the child.");
 
 /* Of the process, as its descriptors are, and not of an interpreter. */
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;

@@ -18,6 +18,8 @@ void csb_forklock_leave(void);
 PyObject *csb_forklock_before(PyObject *module, PyObject *ignored);
 PyObject *csb_forklock_parent(PyObject *module, PyObject *ignored);
 PyObject *csb_forklock_child(PyObject *module, PyObject *ignored);
-extern const char csb_forklock_doc[];
+extern const char csb_forklock_before_doc[];
+extern const char csb_forklock_parent_doc[];
+extern const char csb_forklock_child_doc[];
 
 #endif
