@@ -126,8 +126,11 @@ class Result(Record):
     violations: tuple[str, ...] = ()
     isolation: Isolation
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def __post_init__(self) -> None:
         if self.error is not None:

@@ -94,7 +94,7 @@ raise_ambient(void)
     struct __user_cap_header_struct header = {
         .version = _LINUX_CAPABILITY_VERSION_3,
     };
-    struct __user_cap_data_struct data[2];
+    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
     long result = plain(SYS_capget, (long)&header, (long)data, 0);
     if (result < 0) {
         return result;
