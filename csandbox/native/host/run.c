@@ -248,7 +248,8 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
 
 PyDoc_STRVAR(
     communicate_doc,
-    "communicate(job, input, *, timeout, setup_timeout, output, result, "
+    "communicate($self, job, input, *, timeout, setup_timeout, output, "
+    "result, "
     "signals, sink)\n--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
@@ -295,7 +296,7 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
     return outcome;
 }
 
-PyDoc_STRVAR(kill_doc, "kill()\n--\n\n"
+PyDoc_STRVAR(kill_doc, "kill($self, /)\n--\n\n"
                        "End the run as cancelled.  From any thread; no error "
                        "if it is over.");
 
@@ -313,7 +314,7 @@ run_kill(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(close_doc, "close()\n--\n\n"
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
                         "Kill the cell if it never had its job, and close "
                         "the descriptors.\nIn a fork of the host, only close "
                         "them.");

@@ -340,7 +340,7 @@ fail_start(PyObject *module, ZygoteObject *self)
 }
 
 PyDoc_STRVAR(launch_doc,
-             "launch()\n--\n\n"
+             "launch($self, /)\n--\n\n"
              "Launch its process, once; takes milliseconds, and is no time "
              "to fork.\nRaises SetupError(step, errno, detail), and is dead "
              "then.");
@@ -372,7 +372,7 @@ zygote_launch(PyObject *op, PyTypeObject *defining_class,
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(boot_doc, "boot(timeout)\n--\n\n"
+PyDoc_STRVAR(boot_doc, "boot($self, timeout, /)\n--\n\n"
                        "Wait, after launch(), until it is ready to fork "
                        "cells, timeout seconds\nat the most.  Raises "
                        "SetupError(step, errno, detail), and is dead then.");
@@ -403,7 +403,7 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 }
 
 PyDoc_STRVAR(start_doc,
-             "start(*, memory, scratch, inodes, threads, descriptors, "
+             "start($self, *, memory, scratch, inodes, threads, descriptors, "
              "cpu_seconds)\n--\n\n"
              "Ask for a cell: a Run.  Limits in bytes, counts and seconds.\n"
              "Raises OSError if the zygote has died or descriptors run out.");
@@ -452,7 +452,7 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
                            &limits);
 }
 
-PyDoc_STRVAR(close_doc, "close()\n--\n\n"
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
                         "Kill the zygote and every cell of it, and reap it.  "
                         "In a fork of the host\nthat started it, only close "
                         "the descriptors.  May be called again.");
