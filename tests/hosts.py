@@ -50,6 +50,9 @@ class Host:
             "stderr": subprocess.PIPE,
             **streams,
         }
+        # Of Python 3.12, at each fork of a host with threads.
+        quiet = "-Wignore:This process:DeprecationWarning"
+        python = (quiet, *python)
         self.process = subprocess.Popen(
             [sys.executable, *python, "-c", program, str(self.home), *args],
             env=environment,

@@ -456,7 +456,7 @@ def test_exception_of_a_module_has_its_name():
 
 
 def test_traceback_shows_lines_and_carets_and_nothing_of_ours():
-    assert traceback_of(
+    text = traceback_of(
         """\
         def f(x):
             return g(x)
@@ -466,20 +466,20 @@ def test_traceback_shows_lines_and_carets_and_nothing_of_ours():
 
         f(7)
         """
-    ) == textwrap.dedent(
-        """\
-        Traceback (most recent call last):
-          File "<guest>", line 7, in <module>
-            f(7)
-          File "<guest>", line 2, in f
-            return g(x)
-                   ^^^^
-          File "<guest>", line 5, in g
-            return [1][x] + 3
-                   ~~~^^^
-        IndexError: list index out of range
-        """
     )
+    assert "    return [1][x] + 3\n           ~~~^^^\n" in text
+    # Which lines have carets differs between versions of Python.
+    lines = [line for line in text.splitlines() if line.strip(" ~^")]
+    assert lines == [
+        "Traceback (most recent call last):",
+        '  File "<guest>", line 7, in <module>',
+        "    f(7)",
+        '  File "<guest>", line 2, in f',
+        "    return g(x)",
+        '  File "<guest>", line 5, in g',
+        "    return [1][x] + 3",
+        "IndexError: list index out of range",
+    ]
 
 
 def test_traceback_of_a_last_expression_has_its_caret():
