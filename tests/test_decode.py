@@ -1165,13 +1165,18 @@ def test_other_threads_run_during_a_long_decode(data):
     thread = threading.Thread(target=tick)
     thread.start()
     try:
-        began = time.perf_counter()
-        decode(data)
-        ended = time.perf_counter()
+        # A loaded machine may not wake the other thread in time.
+        for _ in range(20):
+            began = time.perf_counter()
+            decode(data)
+            ended = time.perf_counter()
+            if any(began < tick < ended for tick in ticks):
+                break
+        else:
+            raise AssertionError("no other thread ran")
     finally:
         stop.set()
         thread.join()
-    assert any(began < tick < ended for tick in ticks)
 
 
 def test_signal_handlers_run_during_a_long_decode():
