@@ -13,8 +13,9 @@
 #define LAST_PROTOCOL 5
 
 /* Opcodes between two looks at signals and at other threads' wish for the
- * GIL: a millisecond or two. */
-#define OPCODES_PER_BREATH 32768
+ * GIL: more than the 5 ms after which another thread asks for it, as a waiter
+ * that is woken sooner starts its wait anew. */
+#define OPCODES_PER_BREATH 524288
 
 /* Pushes an empty container that took so many bytes, and is open. */
 static int
