@@ -343,8 +343,10 @@ def _communicate(
         finally:
             cell.close()
         if outcome["ending"] == "setup":
-            # It answers nobody, or could not even make this cell.
-            if outcome["errno"] == ETIMEDOUT or not zygote.alive:
+            late = outcome["errno"] == ETIMEDOUT
+            if not zygote.alive or (
+                late and not zygotes.answers(zygote, policy)
+            ):
                 zygotes.discard(template, zygote)
             raise _setup_error(outcome)
         lost = outcome["ending"] == "lost"

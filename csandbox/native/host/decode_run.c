@@ -3,19 +3,24 @@
  * Nothing here recurses: what nests in the bytes nests on the decoder's own
  * stack.  Every length is checked against the bytes that are left, and every
  * allocation against a budget, before it is used. */
+#define _GNU_SOURCE
 #include "decode_opcodes.h"
 #include "decode_read.h"
 #include "decode_types.h"
 
 #include <string.h>
+#include <time.h>
 
 #define FIRST_PROTOCOL 2
 #define LAST_PROTOCOL 5
 
-/* Opcodes between two looks at signals and at other threads' wish for the
- * GIL: more than the 5 ms after which another thread asks for it, as a waiter
- * that is woken sooner starts its wait anew. */
-#define OPCODES_PER_BREATH 524288
+/* Opcodes between two looks at signals and at the clock: a millisecond or
+ * two. */
+#define OPCODES_PER_BREATH 32768
+/* Between two releases of the GIL: more than the 5 ms after which another
+ * thread asks for it, as a waiter that is woken sooner starts its wait anew
+ * and never gets it. */
+#define GIL_NANOSECONDS 6000000
 
 /* Pushes an empty container that took so many bytes, and is open. */
 static int
@@ -185,6 +190,14 @@ load_protocol(struct csb_decoder *d)
     return 0;
 }
 
+static int64_t
+clock_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
 int
 csb_decode_breathe(struct csb_decoder *d)
 {
@@ -194,7 +207,11 @@ csb_decode_breathe(struct csb_decoder *d)
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    PyEval_RestoreThread(PyEval_SaveThread());
+    int64_t now = clock_now();
+    if (now - d->released > GIL_NANOSECONDS) {
+        PyEval_RestoreThread(PyEval_SaveThread());
+        d->released = clock_now();
+    }
     if (paused) {
         csb_decode_pause_gc(d);
     }

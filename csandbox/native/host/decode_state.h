@@ -92,7 +92,8 @@ struct csb_decoder {
     size_t memory_left;
     size_t work_left; /* units of hashing, comparing, dividing */
     size_t depth_limit;
-    size_t fragile; /* containers whose deallocation recurses in C */
+    int64_t released; /* when the GIL last was, in ns; 0: not yet */
+    size_t fragile;   /* containers whose deallocation recurses in C */
     bool cyclic;
     bool gc_paused;
 };

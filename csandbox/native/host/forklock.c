@@ -10,8 +10,16 @@ const char csb_forklock_parent_doc[] = PyDoc_STR(
 const char csb_forklock_child_doc[] = PyDoc_STR(
     "fork_began()\n--\n\nFor os.register_at_fork: after it, in the child.");
 
+/* A fork goes first: guests that flood their streams keep some thread inside
+ * all the time, and the host must not wait for them. */
+#ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#define FRESH PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#else
+#define FRESH PTHREAD_RWLOCK_INITIALIZER
+#endif
+
 /* Of the process, as its descriptors are, and not of an interpreter. */
-static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t lock = FRESH;
 
 void
 csb_forklock_enter(void)
@@ -47,7 +55,7 @@ csb_forklock_parent(PyObject *module, PyObject *ignored)
 PyObject *
 csb_forklock_child(PyObject *module, PyObject *ignored)
 {
-    static const pthread_rwlock_t fresh = PTHREAD_RWLOCK_INITIALIZER;
+    static const pthread_rwlock_t fresh = FRESH;
 
     (void)module;
     (void)ignored;
