@@ -32,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import Policy
-from csandbox.result import Result
+from csandbox.result import Repr, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ __all__ = [
     "OutputLimitError",
     "Policy",
     "PolicyError",
+    "Repr",
     "Result",
     "ResultError",
     "SandboxError",

@@ -5,11 +5,14 @@ from typing import Any, Final, Self, final
 
 from typing_extensions import Buffer
 
+CELL_INPUTS: Final[int]
 CELL_JOB: Final[int]
 CELL_RESULT: Final[int]
+CELL_STORE: Final[int]
 FRAME_ERROR: Final[int]
 FRAME_JOB: Final[int]
 FRAME_MAGIC: Final[int]
+FRAME_RESERVE: Final[int]
 FRAME_UNSUPPORTED: Final[int]
 FRAME_VALUE: Final[int]
 MECHANISMS: Final[dict[str, int]]
@@ -36,8 +39,20 @@ class Zygote:
         threads: int,
         descriptors: int,
         cpu_seconds: int,
+        store: int,
+        inputs: Inputs | None,
     ) -> Run: ...
     def close(self) -> None: ...
+
+@final
+class Inputs:
+    def __new__(cls, parts: list[tuple[int, Buffer]]) -> Self: ...
+    def close(self) -> None: ...
+
+@final
+class Region:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
 
 @final
 class Run:
@@ -67,13 +82,16 @@ def decode(
     data: Buffer,
     /,
     *,
+    region: Buffer | None = None,
     items: int = 10_000_000,
     depth: int = 1000,
     memory: int = 1073741824,
 ) -> Any: ...
+def fill(store: int, job: int, parts: list[tuple[int, Buffer]], /) -> None: ...
 def fork_began() -> None: ...
 def fork_begins() -> None: ...
 def fork_ends() -> None: ...
 def is_root() -> bool: ...
+def open_region(fd: int, size: int, /) -> Region: ...
 def serve(preload: Callable[[str], object], /) -> None: ...
 def syscalls() -> list[tuple[str, str, str, int]]: ...

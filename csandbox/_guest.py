@@ -20,13 +20,20 @@ import time
 import traceback
 from os import _exit, write
 
-JOB_FD, RESULT_FD = 4, 3
+RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
-FRAME_JOB, FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED = 1, 2, 3, 4
-HEADER = 16  # magic, kind: 4 bytes each; length: 8; of this machine's order
+FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
+# Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
+HEADER = 24
+
+INLINE = 2**64 - 1  # in `at`
+LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
+HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
+ALIGNMENT = 64
 
 TEXT_LIMIT = 64 * 1024  # characters of a message
 TRACEBACK_LIMIT = 256 * 1024
+REPR_LIMIT = 1000
 PROTOCOL = 5
 
 _TOO_LARGE = {
@@ -35,6 +42,10 @@ _TOO_LARGE = {
     "message": "the inputs or arguments do not fit into the memory limit, "
     "where they take about twice their size; pass a larger memory=",
 }
+
+# Set by the bootstrap: the module _csandbox, and the text of _guest_values.py.
+CORE = VALUES_SOURCE = None
+_values = None  # its code, once it is needed
 
 _OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
 _order = sys.byteorder
@@ -52,7 +63,9 @@ def preload(names: str) -> None:
         if name:
             __import__(name)
     # Their first use has side effects that cells would repeat.
-    pickle.Pickler(io.BytesIO(), PROTOCOL).dump(None)
+    _Pickler(_Outgoing(), False).dump(None)
+    if "numpy" in sys.modules:
+        _values_code()
     # Python 3.13 keeps the text of -c, which is the bootstrap's.
     linecache.clearcache()
     vars(linecache).get("_interactive_cache", {}).clear()
@@ -74,13 +87,14 @@ def main() -> None:
     sys.orig_argv = [sys.executable, *sys.argv]
     try:
         value = _do(job)
-        kind, payload = _encode_value(value)
+        kind, outgoing = _encode_value(value, job["on_unsupported"])
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
-        kind, payload = FRAME_ERROR, _encode_error(error)
+        kind, outgoing = FRAME_ERROR, _Outgoing()
+        outgoing.write(_encode_error(error))
     _finish()
-    _send(kind, payload)
+    outgoing.send(kind)
     _exit(0)
 
 
@@ -91,7 +105,6 @@ def _read_job():
     header = _read_exactly(HEADER)
     length = int.from_bytes(header[8:16], _order)
     payload = _read_exactly(length)
-    os.close(JOB_FD)
     return pickle.loads(payload)  # from the host, which is trusted here
 
 
@@ -153,12 +166,12 @@ def _stream(name, descriptor, mode, errors):
 def _do(job):
     namespace = _fresh_main()
     if job["kind"] == "call":
-        function, args, kwargs = _load(job["payload"])
+        function, args, kwargs = _load(job)
         if job["lines"] is not None:
             _give_source(function, *job["lines"])
         return function(*args, **kwargs)
-    if job["payload"]:
-        namespace.update(_load(job["payload"]))
+    if job["payload"] or job["stored"]:
+        namespace.update(_load(job))
     value = _run_source(job["source"], job["filename"], namespace)
     outputs = job["outputs"]
     if outputs is None:
@@ -166,8 +179,20 @@ def _do(job):
     return {name: _output(namespace, name) for name in outputs}
 
 
-def _load(payload):
-    return pickle.loads(payload)  # from the host, which is trusted here
+def _load(job):
+    # From the host, which is trusted here.
+    if job["stored"] is None:
+        return pickle.loads(job["payload"])
+    end = sum(job["stored"][-1])
+    whole = memoryview(CORE.open_region(INPUTS_FD, end))
+    os.close(INPUTS_FD)
+    stream, *buffers = [
+        whole[place : place + size] for place, size in job["stored"]
+    ]
+    try:
+        return pickle.loads(stream, buffers=buffers)
+    except MemoryError:
+        raise MemoryError(_TOO_LARGE["message"]) from None
 
 
 def _output(namespace, name):
@@ -235,39 +260,134 @@ class _Unsupported(Exception):
     pass
 
 
-def _encode_value(value):
-    """Return the kind and payload of the frame for a value."""
+class _Outgoing:
+    """A value on its way out: its pickle, and the arrays beside that."""
+
+    def __init__(self):
+        self.parts = []  # (place in the store, buffer)
+        self.end = 0
+        self.pickle = []
+        self.write = self.pickle.append  # as the file of a pickler
+
+    def place(self, data):
+        """Note a buffer for the store; return where it comes to lie."""
+        start = -(-self.end // ALIGNMENT) * ALIGNMENT
+        self.end = start + data.nbytes
+        self.parts.append((start, data))
+        return start, data.nbytes
+
+    def send(self, kind) -> None:
+        size = sum(map(len, self.pickle))
+        if not self.parts and size < LARGE:
+            _send(kind, b"".join(self.pickle))
+            return
+        at = -(-self.end // ALIGNMENT) * ALIGNMENT
+        self.end = at
+        for chunk in self.pickle:
+            self.parts.append((self.end, chunk))
+            self.end += len(chunk)
+        if self.end > os.fstat(STORE_FD).st_size:
+            _write(_header(kind, self.end, INLINE))  # the host says the rest
+            return
+        huge = self.end >= HUGE
+        if huge:
+            _write(_header(FRAME_RESERVE, self.end, 0))
+        CORE.fill(STORE_FD, JOB_FD if huge else -1, self.parts)
+        _write(_header(kind, size, at))
+
+
+def _encode_value(value, on_unsupported):
+    """Return the kind of frame for a value, and what goes in it."""
+    outgoing = _Outgoing()
     try:
-        if isinstance(value, type):
+        if isinstance(value, type) and on_unsupported != "repr":
             raise _Unsupported(f"the class {value.__qualname__}")
-        return FRAME_VALUE, _pickle(value)
+        _Pickler(outgoing, on_unsupported == "repr").dump(value)
+        return FRAME_VALUE, outgoing
     except _Unsupported as error:
         text = str(error)
     except RecursionError:
         text = "a value nested too deeply"
-    return FRAME_UNSUPPORTED, _dump({"type": text[:TEXT_LIMIT]})
+    outgoing = _Outgoing()
+    outgoing.write(_dump({"type": text[:TEXT_LIMIT]}))
+    return FRAME_UNSUPPORTED, outgoing
 
 
-def _pickle(value):
-    plain: dict[type, object] = {}  # filled when something asks for it
+def _rebuild():
+    """Stand for csandbox.values.rebuild in a pickle."""
 
-    class Pickler(pickle.Pickler):
-        # Called for all that pickle itself does not know by heart: objects
-        # that may not be plain, and the classes that rebuild those that are.
-        def reducer_override(self, obj):
-            if not plain:
-                plain.update(_plain_types())
-            kind = type(obj)
-            if issubclass(kind, type) and obj in plain:
-                return NotImplemented
-            if kind not in plain:
-                raise _Unsupported(_type_name(kind, obj))
-            reduce = plain[kind]
+
+_rebuild.__module__ = "csandbox"
+_rebuild.__qualname__ = "rebuild"
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, outgoing, show_unsupported):
+        super().__init__(outgoing, PROTOCOL)
+        self.outgoing = outgoing
+        self.show_unsupported = show_unsupported
+        self.plain = None  # filled when something asks for it
+
+    def dump(self, value):
+        module = type(sys)("csandbox")
+        module.rebuild = _rebuild
+        before = sys.modules.get("csandbox")
+        sys.modules["csandbox"] = module  # where pickle looks for it
+        try:
+            super().dump(value)
+        finally:
+            if before is None:
+                del sys.modules["csandbox"]
+            else:
+                sys.modules["csandbox"] = before
+
+    # Called for all that pickle itself does not know by heart: objects that
+    # may not be plain, and the classes that rebuild those that are.
+    def reducer_override(self, obj):
+        if obj is _rebuild:
+            return NotImplemented
+        if self.plain is None:
+            self.plain = _plain_types()
+            self.rebuilt = _rebuilt_types(self.outgoing)
+        kind = type(obj)
+        if kind in self.plain:
+            reduce = self.plain[kind]
             return NotImplemented if reduce is None else reduce(obj)
+        if issubclass(kind, type) and obj in self.plain:
+            return NotImplemented
+        written = None
+        if kind in self.rebuilt:
+            written = self.rebuilt[kind](obj)
+        if written is None and self.show_unsupported:
+            written = "repr", (_type_name(kind, obj), _repr(kind, obj))
+        if written is None:
+            raise _Unsupported(_type_name(kind, obj))
+        return _rebuild, written
 
-    buffer = io.BytesIO()
-    Pickler(buffer, PROTOCOL).dump(value)
-    return buffer.getbuffer()
+
+def _rebuilt_types(outgoing):
+    """Return {type: function} of what _guest_values.py writes down."""
+    if "numpy" not in sys.modules:
+        return {}
+    namespace = {"__builtins__": globals()["__builtins__"]}
+    exec(_values_code(), namespace)
+    namespace.update(place=outgoing.place, LARGE=LARGE)
+    return namespace["kinds"]()
+
+
+def _values_code():
+    global _values
+    if _values is None:
+        _values = compile(VALUES_SOURCE, _OUR_FILE, "exec")
+    return _values
+
+
+def _repr(kind, obj):
+    try:
+        text = str.__str__(repr(obj))
+    except BaseException:
+        text = f"<{kind.__qualname__} whose repr() failed>"
+    return text[:REPR_LIMIT].encode("utf-8", "backslashreplace").decode()
 
 
 def _plain_types():
@@ -288,11 +408,20 @@ def _plain_types():
     uuid = sys.modules.get("uuid")
     if uuid is not None:
         plain[uuid.UUID] = _reduce_uuid
+    zoneinfo = sys.modules.get("zoneinfo")
+    if zoneinfo is not None:
+        plain[zoneinfo.ZoneInfo] = _reduce_zone
     return plain
 
 
 def _reduce_uuid(obj):
     return type(obj), (obj.hex,)
+
+
+def _reduce_zone(obj):
+    if obj.key is None:
+        raise _Unsupported("a zoneinfo.ZoneInfo without a key")
+    return type(obj), (obj.key,)
 
 
 def _type_name(kind, obj):
@@ -392,18 +521,22 @@ def _finish() -> None:
 
 
 def _send(kind, payload) -> None:
-    size = len(payload)
-    header = (
+    _write(_header(kind, len(payload), INLINE) + payload)
+
+
+def _header(kind, length, at):
+    return (
         FRAME_MAGIC.to_bytes(4, _order)
         + kind.to_bytes(4, _order)
-        + size.to_bytes(8, _order)
+        + length.to_bytes(8, _order)
+        + at.to_bytes(8, _order)
     )
-    if size < 65536:
-        header, payload = header + payload, b""
-    for data in (header, payload):
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[write(RESULT_FD, rest) :]
-        except BrokenPipeError:
-            return  # the host has read enough
+
+
+def _write(data) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[write(RESULT_FD, rest) :]
+    except BrokenPipeError:
+        return  # the host has read enough

@@ -150,7 +150,7 @@ def _type_name(value: object) -> str:
     return type(value).__name__
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a short repr of a value that may be anything."""
     if type(value) is str:
         return repr(value[:40])
@@ -182,7 +182,7 @@ def _seconds(name: str, value: object) -> float:
     if not 0 < value <= YEAR:
         raise PolicyError(
             f"{name} must be more than 0 and at most {YEAR} seconds (a year), "
-            f"not {_shown(value)}"
+            f"not {shown(value)}"
         )
     return float(value)
 
@@ -192,7 +192,7 @@ def _count(name: str, value: object, *, most: int) -> int:
         raise PolicyError(f"{name} must be an int, not {_type_name(value)}")
     if not 0 <= value <= most:
         raise PolicyError(
-            f"{name} must be from 0 to {most}, not {_shown(value)}"
+            f"{name} must be from 0 to {most}, not {shown(value)}"
         )
     return value
 
@@ -208,11 +208,11 @@ def _size(name: str, value: object, *, least: str) -> int | str:
     except ValueError:
         raise PolicyError(
             f"{name} must be a whole number of bytes, or one with K, M, G "
-            f'or T after it such as "{least}", not {_shown(value)}'
+            f'or T after it such as "{least}", not {shown(value)}'
         ) from None
     if not size_in_bytes(least) <= size <= size_in_bytes("1024T"):
         raise PolicyError(
-            f"{name} must be from {least} to 1024T, not {_shown(value)}"
+            f"{name} must be from {least} to 1024T, not {shown(value)}"
         )
     return value
 
@@ -220,7 +220,7 @@ def _size(name: str, value: object, *, least: str) -> int | str:
 def _choice(name: str, value: object, choices: Sequence[str]) -> str:
     if type(value) is not str or value not in choices:
         known = " or ".join(map(repr, choices))
-        raise PolicyError(f"{name} must be {known}, not {_shown(value)}")
+        raise PolicyError(f"{name} must be {known}, not {shown(value)}")
     return value
 
 
@@ -239,7 +239,7 @@ def _modules(name: str, value: object) -> tuple[str, ...]:
         if not all(part.isidentifier() for part in module.split(".")):
             raise PolicyError(
                 f"{name} must hold module names such as "
-                f'"numpy" or "os.path", not {_shown(module)}'
+                f'"numpy" or "os.path", not {shown(module)}'
             )
     return modules
 
@@ -257,7 +257,7 @@ def _environment(name: str, value: object) -> tuple[tuple[str, str], ...]:
         if not pair[0] or "=" in pair[0]:
             raise PolicyError(
                 f'{name} must have names that are not empty and have no "=" '
-                f"in them, not {_shown(pair[0])}"
+                f"in them, not {shown(pair[0])}"
             )
     return tuple(sorted(pairs))
 
@@ -269,14 +269,12 @@ def _check_environment_text(name: str, text: object) -> None:
             f"not {_type_name(text)}"
         )
     if "\0" in text:
-        raise PolicyError(
-            f"{name} must not hold a NUL, as {_shown(text)} does"
-        )
+        raise PolicyError(f"{name} must not hold a NUL, as {shown(text)} does")
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise PolicyError(
-            f"{name} must hold text that UTF-8 can encode, not {_shown(text)}"
+            f"{name} must hold text that UTF-8 can encode, not {shown(text)}"
         ) from None
 
 

@@ -70,6 +70,32 @@ class Record:
         return f"{type(self).__name__}({fields})"
 
 
+class Repr:
+    """A leaf that could not cross, as text.
+
+    `type_name` is the qualified name of its type, `text` its repr(), both as
+    the guest gave them: text from the guest, to be believed as little as the
+    rest of it.
+    """
+
+    __slots__ = ("text", "type_name")
+
+    def __init__(self, type_name: str, text: str) -> None:
+        self.type_name = type_name
+        self.text = text
+
+    def __repr__(self) -> str:
+        return inert(f"<csandbox.Repr of {self.type_name}: {self.text}>")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Repr:
+            return NotImplemented
+        return (self.type_name, self.text) == (other.type_name, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.type_name, self.text))
+
+
 class Usage(Record):
     """What a run took.
 

@@ -22,7 +22,7 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from csandbox.policy import make_policy
+from csandbox.policy import make_policy, shown
 from csandbox.result import Isolation, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TextIO
 
+    from csandbox._csandbox import Inputs
     from csandbox.policy import Policy
+    from csandbox.shipping import Cargo
 
     Sink = Callable[[int, bytes], object]
 
@@ -68,6 +70,7 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     stdin: str | bytes | None = None,
+    on_unsupported: str = "error",
     policy: Policy | None = None,
     **overrides: Any,
 ) -> Any:
@@ -93,12 +96,14 @@ def run(
     anything starts, for bad arguments.  Whatever happens, nothing of the run
     is left when this returns.
     """
-    job, policy = _prepare(
+    job, cargo, policy = _prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
+    job["on_unsupported"] = _choice(on_unsupported)
     streams = {1: _Passed(sys.stdout), 2: _Passed(sys.stderr)}
     result = _execute(
         job,
+        cargo,
         _stdin_bytes(stdin),
         policy,
         sink=lambda stream, chunk: streams[stream].write(chunk),
@@ -119,6 +124,7 @@ def execute(
     inputs: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     stdin: str | bytes | None = None,
+    on_unsupported: str = "error",
     policy: Policy | None = None,
     **overrides: Any,
 ) -> Result:
@@ -129,10 +135,11 @@ def execute(
     `result.stderr`.  Raises UnavailableError if the sandbox cannot be set
     up, and PolicyError or TypeError for bad arguments.
     """
-    job, policy = _prepare(
+    job, cargo, policy = _prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
-    return _execute(job, _stdin_bytes(stdin), policy)
+    job["on_unsupported"] = _choice(on_unsupported)
+    return _execute(job, cargo, _stdin_bytes(stdin), policy)
 
 
 def run_program(
@@ -151,8 +158,8 @@ def run_program(
     """
     _check_source(source)
     # A program's value is nobody's: none is asked for.
-    job = _source_job(source, filename, argv, {}, ())
-    return _execute(job, stdin, policy, sink=on_output)
+    job, cargo = _source_job(source, filename, argv, {}, ())
+    return _execute(job, cargo, stdin, policy, sink=on_output)
 
 
 # --- the job -----------------------------------------------------------------
@@ -166,7 +173,7 @@ def _prepare(
     outputs: object,
     policy: Policy | None,
     overrides: dict[str, Any],
-) -> tuple[dict[str, Any], Policy]:
+) -> tuple[dict[str, Any], Cargo, Policy]:
     policy = make_policy(policy, overrides)
     if type(target) is str:
         if args or kwargs:
@@ -177,7 +184,8 @@ def _prepare(
         _check_source(target)
         names = _output_names(outputs)
         variables = _string_keys("inputs", inputs)
-        return _source_job(target, FILENAME, [""], variables, names), policy
+        job, cargo = _source_job(target, FILENAME, [""], variables, names)
+        return job, cargo, policy
     if not callable(target):
         raise TypeError(
             "target must be source text or a callable, not "
@@ -188,7 +196,8 @@ def _prepare(
             "inputs and outputs go with source text; give a callable its "
             "arguments with args=(...) and kwargs={...}"
         )
-    return _call_job(target, args, _string_keys("kwargs", kwargs)), policy
+    job, cargo = _call_job(target, args, _string_keys("kwargs", kwargs))
+    return job, cargo, policy
 
 
 def _check_source(source: str) -> None:
@@ -238,35 +247,46 @@ def _source_job(
     argv: Sequence[str],
     inputs: dict[str, Any],
     outputs: tuple[str, ...] | None,
-) -> dict[str, Any]:
-    payload = b""
+) -> tuple[dict[str, Any], Cargo]:
+    cargo = shipping.Cargo()
     if inputs:
-        payload = shipping.dump_inputs(inputs, zygotes.visible_roots())
-    return {
+        cargo = shipping.dump_inputs(inputs, zygotes.visible_roots())
+    job = {
         "kind": "source",
         "source": source,
         "filename": filename,
         "argv": tuple(argv),
-        "payload": payload,
         "outputs": outputs,
+        "on_unsupported": "error",
     }
+    return job, cargo
 
 
 def _call_job(
     function: Callable[..., Any], args: object, kwargs: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Cargo]:
     if type(args) not in (tuple, list):
         raise TypeError(
             f"args must be a tuple or list, not {type(args).__name__}"
         )
     positional: tuple[Any, ...] = tuple(args)  # type: ignore[arg-type]
     roots = zygotes.visible_roots()
-    return {
+    job = {
         "kind": "call",
         "argv": ("",),
-        "payload": shipping.dump_call(function, positional, kwargs, roots),
         "lines": shipping.source_of(function),
+        "on_unsupported": "error",
     }
+    return job, shipping.dump_call(function, positional, kwargs, roots)
+
+
+def _choice(on_unsupported: object) -> str:
+    if on_unsupported not in ("error", "repr"):
+        raise PolicyError(
+            'on_unsupported must be "error" or "repr", not '
+            f"{shown(on_unsupported)}"
+        )
+    return str(on_unsupported)
 
 
 def _stdin_bytes(stdin: object) -> bytes:
@@ -281,13 +301,20 @@ def _stdin_bytes(stdin: object) -> bytes:
     )
 
 
-def _frame(job: dict[str, Any], policy: Policy) -> bytes:
-    payload = pickle.dumps({**job, "env": {**ENVIRONMENT, **policy.env}}, 5)
+def _frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
+    job = {
+        **job,
+        "payload": cargo.pickle,
+        "stored": cargo.places,
+        "env": {**ENVIRONMENT, **policy.env},
+    }
+    payload = pickle.dumps(job, 5)
     order = sys.byteorder
     return (
         _csandbox.FRAME_MAGIC.to_bytes(4, order)
         + _csandbox.FRAME_JOB.to_bytes(4, order)
         + len(payload).to_bytes(8, order)
+        + bytes(8)
         + payload
     )
 
@@ -297,6 +324,7 @@ def _frame(job: dict[str, Any], policy: Policy) -> bytes:
 
 def _execute(
     job: dict[str, Any],
+    cargo: Cargo,
     stdin: bytes,
     policy: Policy,
     *,
@@ -306,7 +334,15 @@ def _execute(
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
         template = Template(preload=policy.preload)
-    outcome = _communicate(_frame(job, policy), stdin, policy, sink, template)
+    frame = _frame(job, cargo, policy)
+    inputs = None
+    try:
+        if cargo.parts:
+            inputs = _make_inputs(cargo)
+        outcome = _communicate(frame, inputs, stdin, policy, sink, template)
+    finally:
+        if inputs is not None:
+            inputs.close()
     value, error = _judge(outcome, policy)
     return Result(
         value=value,
@@ -319,8 +355,18 @@ def _execute(
     )
 
 
+def _make_inputs(cargo: Cargo) -> Inputs:
+    try:
+        return zygotes.make_inputs(cargo.parts)
+    except OSError as error:
+        raise zygotes.unavailable(
+            "host-descriptors", error.errno or 0, "the inputs"
+        ) from None
+
+
 def _communicate(
     frame: bytes,
+    inputs: Inputs | None,
     stdin: bytes,
     policy: Policy,
     sink: Sink | None,
@@ -328,7 +374,7 @@ def _communicate(
 ) -> dict[str, Any]:
     """See one cell to its end, and put right what became of its zygote."""
     for attempt in range(1, zygotes.ATTEMPTS + 1):
-        zygote, cell = zygotes.start_run(template, policy)
+        zygote, cell = zygotes.start_run(template, policy, inputs)
         try:
             outcome = cell.communicate(
                 frame,
@@ -375,7 +421,7 @@ def _judge(
     """Say what an ending means: a value, or an error."""
     ending = outcome["ending"]
     if ending == "frame":
-        return _open_frame(outcome["kind"], outcome["payload"], policy)
+        return _open_frame(outcome, policy)
     if ending == "exited":
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
@@ -393,6 +439,11 @@ def _judge(
         return None, ResultError(
             "the guest sent something that is no result: it was cut short, "
             "or the guest wrote to the result pipe itself"
+        )
+    if ending == "unsealed":
+        return None, ResultError(
+            "the guest's value lies in memory that the guest may still "
+            "change: its processes could not be ended in time"
         )
     return None, UnavailableError(
         "",
@@ -412,18 +463,21 @@ def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
     return GuestCrash(number)
 
 
-def _decode(payload: bytes, policy: Policy) -> Any:
+def _decode(outcome: dict[str, Any], policy: Policy) -> Any:
     # A value takes more room than its pickle: a None is 1 byte there, and a
     # place in a list of 8 bytes here.
     memory = max(LEAST_MEMORY, EXPANSION * policy.result_bytes)
-    return _csandbox.decode(payload, memory=memory)
+    return _csandbox.decode(
+        outcome["payload"], region=outcome["region"], memory=memory
+    )
 
 
 def _open_frame(
-    kind: int, payload: bytes, policy: Policy
+    outcome: dict[str, Any], policy: Policy
 ) -> tuple[Any, SandboxError | None]:
+    kind = outcome["kind"]
     try:
-        value = _decode(payload, policy)
+        value = _decode(outcome, policy)
     except (ValueError, MemoryError) as error:
         return None, ResultError(f"the guest's value may not cross: {error}")
     if kind == _csandbox.FRAME_VALUE:

@@ -18,16 +18,68 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from typing_extensions import Buffer
+
 _PROTOCOL = 5
+LARGE = 64 * 1024  # bytes from which on a buffer travels by itself
+_ALIGNMENT = 64  # of such a buffer
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 # cloudpickle's list of modules to ship by value belongs to the process.
 _by_value = RLock()
 
 
-def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> bytes:
-    """Return the bytes of a namespace; `roots` are what the cell can see."""
+class Cargo:
+    """A pickle on its way to a cell.
+
+    A small one is in `pickle`.  Of a large one, `parts` are pairs of a place
+    and a buffer, to be put in a store that the cell maps, and `places` what
+    it must know to load them: place and size of the pickle itself, then of
+    each buffer that the pickle leaves out.
+    """
+
+    def __init__(self) -> None:
+        self.pickle = b""
+        self.parts: list[tuple[int, Buffer]] = []
+        self.places: list[tuple[int, int]] | None = None
+        self._chunks: list[Buffer] = []
+        self._buffers: list[memoryview] = []
+        self.write = self._chunks.append  # as the file of a pickler
+
+    def keep_out(self, buffer: pickle.PickleBuffer) -> bool:
+        """Take a buffer out of the pickle if it is large; else return True."""
+        try:
+            raw = buffer.raw()
+        except BufferError:  # it is not contiguous
+            return True
+        if raw.nbytes >= LARGE:
+            self._buffers.append(raw)
+        return raw.nbytes < LARGE
+
+    def close(self) -> Cargo:
+        """Lay out what was written; return itself."""
+        size = sum(memoryview(chunk).nbytes for chunk in self._chunks)
+        if size < LARGE and not self._buffers:
+            self.pickle = b"".join(self._chunks)
+            return self
+        self.places = [(0, size)]
+        end = 0
+        for chunk in self._chunks:
+            self.parts.append((end, chunk))
+            end += memoryview(chunk).nbytes
+        for buffer in self._buffers:
+            start = -(-end // _ALIGNMENT) * _ALIGNMENT
+            end = start + buffer.nbytes
+            self.parts.append((start, buffer))
+            self.places.append((start, buffer.nbytes))
+        return self
+
+
+def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
+    """Return a namespace as cargo; `roots` are what the cell can see."""
     if all(type(value) in _SCALARS for value in inputs.values()):
-        return pickle.dumps(inputs, _PROTOCOL)
+        cargo = Cargo()
+        pickle.Pickler(cargo, _PROTOCOL).dump(inputs)
+        return cargo.close()
     return _dump_by_value(inputs, roots, "inputs")
 
 
@@ -36,8 +88,8 @@ def dump_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     roots: tuple[str, ...],
-) -> bytes:
-    """Return the bytes of a call; `roots` are what the cell can see."""
+) -> Cargo:
+    """Return a call as cargo; `roots` are what the cell can see."""
     return _dump_by_value((function, args, kwargs), roots, "the call")
 
 
@@ -71,8 +123,10 @@ def _last_line(code: CodeType) -> int:
     return last
 
 
-def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> bytes:
+def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> Cargo:
     import cloudpickle
+
+    cargo = Cargo()
 
     with _by_value:
         modules = list(_invisible_modules(roots))
@@ -81,7 +135,9 @@ def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> bytes:
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
-            data: bytes = cloudpickle.dumps(value, _PROTOCOL)
+            cloudpickle.dump(
+                value, cargo, _PROTOCOL, buffer_callback=cargo.keep_out
+            )
         except RecursionError:
             raise TypeError(
                 f"{what} cannot be sent to the sandbox: it is nested too "
@@ -95,7 +151,7 @@ def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> bytes:
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
-    return data
+    return cargo.close()
 
 
 def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:

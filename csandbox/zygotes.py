@@ -22,7 +22,9 @@ from csandbox.view import environment_view, import_path, roots, unused_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._csandbox import Run, Zygote
+    from typing_extensions import Buffer
+
+    from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
 
 ANSWER_SECONDS = 2.0
@@ -46,8 +48,11 @@ _core = module_from_spec(_spec)
 _loader.exec_module(_core)
 import builtins
 _guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
-with open({guest!r}, "rb") as _file:
+with open({folder!r} + "/_guest.py", "rb") as _file:
     exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
+_guest["CORE"] = _core
+with open({folder!r} + "/_guest_values.py", "rb") as _file:
+    _guest["VALUES_SOURCE"] = _file.read()
 _core.serve(_guest["preload"])
 _guest["main"]()
 """
@@ -70,6 +75,7 @@ class _Registry:
         self.booting: set[Zygote] = set()
         # Weak, so that one which an exception made homeless is closed.
         self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
 
     def close(self) -> None:
         zygotes, self.zygotes = self.zygotes, {}
@@ -94,12 +100,14 @@ def uid() -> int:
     return _uid
 
 
-def start_run(template: Template, policy: Policy) -> tuple[Zygote, Run]:
+def start_run(
+    template: Template, policy: Policy, inputs: Inputs | None = None
+) -> tuple[Zygote, Run]:
     """Return a cell in the making, of a zygote that is started if need be."""
     for _ in range(ATTEMPTS):
         zygote = _zygote(template)
         try:
-            return zygote, _request(zygote, policy)
+            return zygote, _request(zygote, policy, inputs)
         except OSError as error:
             if error.errno not in _DEAD:
                 raise unavailable(
@@ -110,13 +118,24 @@ def start_run(template: Template, policy: Policy) -> tuple[Zygote, Run]:
     raise unavailable("boot", 0, "killed again and again")
 
 
-def _request(zygote: Zygote, policy: Policy) -> Run:
+def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
+    """Return a store of inputs, which a fork of this process closes."""
+    inputs = _csandbox.Inputs(parts)
+    _registry.inputs.add(inputs)
+    return inputs
+
+
+def _request(
+    zygote: Zygote, policy: Policy, inputs: Inputs | None = None
+) -> Run:
     limits = _limits(policy)
     deadline = monotonic() + ANSWER_SECONDS
     while True:
         try:
             with _no_fork:
-                run = zygote.start(**limits)
+                run = zygote.start(
+                    **limits, store=policy.result_bytes, inputs=inputs
+                )
                 _registry.runs.add(run)
             return run
         except BlockingIOError:
@@ -228,9 +247,7 @@ def _bootstrap() -> str:
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=os.path.join(
-            os.path.dirname(os.path.abspath(__file__)), "_guest.py"
-        ),
+        folder=os.path.dirname(os.path.abspath(__file__)),
     )
 
 
@@ -281,6 +298,8 @@ def _forget_in_child() -> None:
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
         run.close()
+    for inputs in list(old.inputs):
+        inputs.close()
     for zygote in old.booting:
         zygote.close()
     old.close()

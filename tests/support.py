@@ -156,9 +156,12 @@ def run_guest(
 ):
     """Return the Result of source text after GUEST."""
     variables = {"NR": syscall_numbers(), **(inputs or {})}
-    job = sandbox._source_job(GUEST + source, "<guest>", [""], variables, None)
+    job, cargo = sandbox._source_job(
+        GUEST + source, "<guest>", [""], variables, None
+    )
     return sandbox._execute(
         job,
+        cargo,
         stdin,
         Policy(**{"timeout": 60, **policy}),
         sink=sink,

@@ -24,9 +24,10 @@ from csandbox.errors import (
 
 # send(kind, payload) writes a frame of common/frames.h straight to the host.
 SEND = f"""
-def send(kind, payload, length=None, magic={_csandbox.FRAME_MAGIC}):
+INLINE = 2**64 - 1
+def send(kind, payload, length=None, magic={_csandbox.FRAME_MAGIC}, at=INLINE):
     length = len(payload) if length is None else length
-    put(struct.pack('=IIQ', magic, kind, length) + payload)
+    put(struct.pack('=IIQQ', magic, kind, length, at) + payload)
 def put(data):
     while data:
         data = data[os.write({_csandbox.CELL_RESULT}, data):]
@@ -355,8 +356,8 @@ os.read(os.pipe()[0], 1)
 """
     assert send(source).unwrap() == 1
     in_one = """
-one, two = (struct.pack('=IIQ', 0x46425343, VALUE, 5) + b'\\x80\\4K%c.' % n
-            for n in (1, 2))
+header = struct.pack('=IIQQ', 0x46425343, VALUE, 5, INLINE)
+one, two = (header + b'\\x80\\4K%c.' % n for n in (1, 2))
 put(one + two)
 """
     assert send(in_one).unwrap() == 1
@@ -365,7 +366,7 @@ put(one + two)
 def test_a_frame_in_single_bytes_is_read_until_the_deadline():
     source = """
 import time
-data = struct.pack('=IIQ', 0x46425343, VALUE, 5) + b'\\x80\\4K\\7.'
+data = struct.pack('=IIQQ', 0x46425343, VALUE, 5, INLINE) + b'\\x80\\4K\\7.'
 for each in data:
     put(bytes([each]))
     time.sleep(0.005)

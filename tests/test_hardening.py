@@ -117,8 +117,8 @@ for thread in [threading.Thread(target=take) for _ in range(8)]:
 take()
 [len(set(found)), max(found), answer('fcntl', 0, 0, 256)]
 """
-    # Beside 0 to 2 and the result pipe.
-    assert support.value_of(source) == [252, 255, "EINVAL"]
+    # Beside 0 to 2, the pipes of the job and the result, and the store.
+    assert support.value_of(source) == [250, 255, "EINVAL"]
 
 
 # --- futexes -----------------------------------------------------------------

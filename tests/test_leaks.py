@@ -59,6 +59,10 @@ ENDINGS = {
     "result refused": ("object()", "ResultError"),
     "result forged": ("import os; os.write(3, b'x' * 100)", "ResultError"),
     "result too big": ("'x' * 100_000", "LimitError"),
+    "result forged in the store": (
+        "import os; os.write(3, b'CSBF' + bytes([2, 0, 0, 0, 9]) + bytes(15))",
+        "ResultError",
+    ),
     "output too big": ("print('x' * 100_000); 1 / 0", "GuestError"),
     "syntax error": ("x = = 1", "GuestError"),
     "threads": (
@@ -115,7 +119,7 @@ template = zygotes.Template(fault=(step, 5))
 job = sandbox._source_job("1", "<guest>", [""], {}, None)
 def work():
     try:
-        sandbox._execute(job, b"", csandbox.Policy(), template=template)
+        sandbox._execute(*job, b"", csandbox.Policy(), template=template)
     except csandbox.UnavailableError as error:
         assert (error.step, error.errno) == (step, 5), error
     else:
@@ -241,8 +245,9 @@ def boot(zygote, seconds=60.0):
     return zygote
 def booted():
     return boot(make())
-def start(zygote):
-    return zygote.start(**zygotes._limits(Policy()))
+good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None}
+def start(zygote, inputs=None):
+    return zygote.start(**{**good, "inputs": inputs})
 def growth(work, often=8, warm=2):
     "Counts before and after, and blocks of Python memory more each time."
     for _ in range(warm):
@@ -309,10 +314,10 @@ def work():
 """,
     "start of bad arguments": """
 zygote = booted()
-good = zygotes._limits(Policy())
 def work():
     for bad in ({}, {**good, "more": 1}, {**good, "memory": -1},
                 {**good, "threads": 2**40}, {**good, "scratch": "x"},
+                {**good, "store": None}, {**good, "inputs": 3},
                 dict(reversed(good.items()))):
         try: zygote.start(**bad)
         except (TypeError, ValueError, OverflowError): pass
@@ -378,6 +383,48 @@ def work():
     del run
     assert watcher() is None
 """,
+    "run with inputs": """
+zygote = booted()
+def work():
+    inputs = _csandbox.Inputs([(0, b"x" * 3_000_000), (3_000_064, b"y")])
+    watcher = weakref.ref(inputs)
+    start(zygote, inputs).close()
+    inputs.close()
+    inputs.close()
+    try: start(zygote, inputs)
+    except ValueError: pass
+    else: raise AssertionError
+    del inputs
+    assert watcher() is None
+""",
+    "inputs of bad arguments": """
+def work():
+    for bad in (5, [5], [(0,)], [(-1, b"")], [(0, "x")],
+                [(0, b"xx"), (1, b"x")], [(0, b"x"), (2**63, b"x")],
+                [(0, memoryview(b"xxxx")[::2])]):
+        try: _csandbox.Inputs(bad)
+        except (TypeError, ValueError, OverflowError, BufferError): pass
+        else: raise AssertionError(bad)
+""",
+    "store filled": """
+def work():
+    for size in (1, 100_000, 5_000_000):
+        store = os.memfd_create("store", os.MFD_ALLOW_SEALING)
+        os.ftruncate(store, size + 10)
+        _csandbox.fill(store, -1, [(0, b"x" * size), (size + 5, b"yyyyy")])
+        region = _csandbox.open_region(store, size + 10)
+        os.close(store)
+        assert len(region) == size + 10
+        assert bytes(region) == b"x" * size + bytes(5) + b"yyyyy"
+    for bad in ((-1, -1, [(0, b"x")]), (0, -1, 5)):
+        try: _csandbox.fill(*bad)
+        except (OSError, TypeError): pass
+        else: raise AssertionError(bad)
+    for bad in ((-1, 5), (0, -1), (0, "x")):
+        try: _csandbox.open_region(*bad)
+        except (OSError, TypeError, ValueError): pass
+        else: raise AssertionError(bad)
+""",
     "plan of bad arguments": """
 def work():
     for bad in ([1], [("tree", "/a")], [("no", "/a", "/a")],
@@ -424,4 +471,4 @@ def test_every_function_of_the_core_has_a_leak_test():
     tested = " ".join([CORE, *WORK.values()])
     untested = {name for name in public if name not in tested}
     forks = {"fork_begins", "fork_began", "fork_ends"}
-    assert untested <= {"decode", "serve", "Run", *forks}
+    assert untested <= {"decode", "serve", "Run", "Region", *forks}

@@ -86,7 +86,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (module == NULL) {
         start_python();
     }
-    PyObject *value = csb_decode(module, data, size, &limits);
+    PyObject *value = csb_decode(module, data, size, &limits, NULL);
     if (value == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_ValueError) &&
             !PyErr_ExceptionMatches(PyExc_MemoryError)) {

@@ -26,16 +26,17 @@ struct csb_cell {
     const struct csb_plan *plan;
     const struct csb_limits *limits;
     const struct csb_landlock_paths *paths;
-    int proc;               /* O_PATH on a /proc outside the view */
-    int fds[CSB_FD_STATUS]; /* by enum csb_run_fd */
-    uint64_t size;          /* bytes of address space inherited */
-    uint64_t data;          /* ... of private writable memory */
+    int proc;              /* O_PATH on a /proc outside the view */
+    int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
+    uint64_t size;         /* bytes of address space inherited */
+    uint64_t data;         /* ... of private writable memory */
 };
 
 /* Locks the calling process down for good, in the one order that works, and
  * reports READY or the failed step on the result pipe.  Returns only when
  * everything that the plan asks for is in force; ends the process otherwise.
- * Afterwards the descriptors are 0 to 2, CSB_CELL_RESULT, CSB_CELL_JOB. */
+ * Afterwards the descriptors are 0 to 2 and CSB_CELL_RESULT to
+ * CSB_CELL_INPUTS, the last only if there are inputs. */
 void csb_cell_lock(const struct csb_cell *cell);
 
 /* The steps, each in the file of its name. */

@@ -1,4 +1,4 @@
-/* The five descriptors of a cell, and no other. */
+/* The descriptors of a cell, and no other. */
 #define _GNU_SOURCE
 #include "cell.h"
 
@@ -15,15 +15,20 @@ csb_fds_place(const struct csb_cell *cell)
         int from; /* enum csb_run_fd */
         int to;
     } places[] = {
-        {CSB_FD_STDIN, STDIN_FILENO},   {CSB_FD_STDOUT, STDOUT_FILENO},
-        {CSB_FD_STDERR, STDERR_FILENO}, {CSB_FD_RESULT, CSB_CELL_RESULT},
-        {CSB_FD_JOB, CSB_CELL_JOB},
+        {CSB_FD_STDIN, STDIN_FILENO},     {CSB_FD_STDOUT, STDOUT_FILENO},
+        {CSB_FD_STDERR, STDERR_FILENO},   {CSB_FD_RESULT, CSB_CELL_RESULT},
+        {CSB_FD_JOB, CSB_CELL_JOB},       {CSB_FD_STORE, CSB_CELL_STORE},
+        {CSB_FD_INPUTS, CSB_CELL_INPUTS},
     };
-    /* The zygote's own hold the low numbers, so none is in the way. */
+    unsigned first_free = CSB_CELL_INPUTS + 1;
+    /* The zygote's own hold the lowest numbers, and what came first got the
+     * lower ones: so none that is still needed is in the way. */
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
-        if (dup2(cell->fds[places[i].from], places[i].to) < 0) {
+        if (places[i].from == CSB_FD_INPUTS && cell->fds[CSB_FD_INPUTS] < 0) {
+            first_free = CSB_CELL_INPUTS;
+        } else if (dup2(cell->fds[places[i].from], places[i].to) < 0) {
             return -errno;
         }
     }
-    return syscall(SYS_close_range, CSB_CELL_FDS, ~0U, 0) < 0 ? -errno : 0;
+    return syscall(SYS_close_range, first_free, ~0U, 0) < 0 ? -errno : 0;
 }

@@ -53,7 +53,8 @@ csb_limits_apply(const struct csb_cell *cell)
         {RLIMIT_DATA, cell->data + given->memory + stacks(given)},
 #ifndef CSB_SANITIZED /* their shadow memory is terabytes wide */
         /* For what RLIMIT_DATA does not count: shared memory. */
-        {RLIMIT_AS, cell->size + given->memory + given->threads * PER_THREAD},
+        {RLIMIT_AS, cell->size + given->memory + given->mapped +
+                        given->threads * PER_THREAD},
 #endif
         {RLIMIT_STACK, STACK},
         {RLIMIT_MEMLOCK, 0},

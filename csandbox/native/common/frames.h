@@ -9,7 +9,11 @@
  * zygote -> host   status socket of the run (SEQPACKET): csb_status records;
  *                  the host closes its end to give the run up
  * cell -> host     result pipe: one csb_report, then one csb_frame + payload
- * host -> cell     job pipe: one csb_frame + payload, after READY only */
+ * host -> cell     job pipe: one csb_frame + payload, after READY only; then a
+ *                  byte when the store is reserved, if the cell asks for it
+ * cell -> host     store: a memfd of the host's, of fixed size, which the cell
+ *                  writes a large result to
+ * host -> cell     inputs: a sealed memfd of the host's, if there are any */
 #ifndef CSB_FRAMES_H
 #define CSB_FRAMES_H
 
@@ -26,7 +30,9 @@ enum csb_run_fd {
     CSB_FD_STDERR,
     CSB_FD_JOB,
     CSB_FD_RESULT,
+    CSB_FD_STORE,
     CSB_FD_STATUS, /* stays with the zygote */
+    CSB_FD_INPUTS, /* the last, as it may be missing */
     CSB_FD_COUNT,
 };
 
@@ -40,13 +46,15 @@ enum csb_run_fd {
 /* Descriptors in a cell, beside 0 to 2. */
 #define CSB_CELL_RESULT 3
 #define CSB_CELL_JOB 4
-#define CSB_CELL_FDS 5
+#define CSB_CELL_STORE 5
+#define CSB_CELL_INPUTS 6 /* closed when there are none */
 
 /* What one run may use; no zero means "unlimited". */
 struct csb_limits {
     uint64_t memory;         /* bytes a cell may add to what it inherits */
     uint64_t scratch;        /* bytes of /tmp */
     uint64_t scratch_inodes; /* files of /tmp */
+    uint64_t mapped;         /* bytes of inputs and result that it may map */
     uint32_t threads;        /* threads beside the first */
     uint32_t descriptors;    /* RLIMIT_NOFILE */
     uint32_t cpu_seconds;    /* RLIMIT_CPU */
@@ -78,12 +86,19 @@ enum csb_frame_kind {
     CSB_FRAME_VALUE,       /* pickle of the value */
     CSB_FRAME_ERROR,       /* pickle of a dict of text about an exception */
     CSB_FRAME_UNSUPPORTED, /* pickle of a dict of text: it cannot cross */
+    CSB_FRAME_RESERVE,     /* no payload: length bytes of the store are about
+                              to be written, once the host has answered */
 };
+
+#define CSB_FRAME_INLINE UINT64_MAX
 
 struct csb_frame {
     uint32_t magic;
     uint32_t kind;
-    uint64_t length; /* bytes of payload that follow */
+    uint64_t length; /* bytes of payload */
+    uint64_t at;     /* where in the store it lies; CSB_FRAME_INLINE: it
+                        follows.  Of a value that is stored, arrays may lie
+                        anywhere in the store. */
 };
 
 #endif

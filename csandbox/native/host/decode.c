@@ -7,13 +7,15 @@
 #define FREE_WORK ((size_t)2 << 20)
 
 const char csb_decode_doc[] =
-    "decode($module, data, /, *, items=10_000_000, depth=1000,\n"
-    "       memory=1073741824)\n--\n\n"
+    "decode($module, data, /, *, region=None, items=10_000_000, "
+    "depth=1000,\n       memory=1073741824)\n--\n\n"
     "Return the plain value that data, one pickle from a hostile writer, "
     "holds.\n\n"
     "data is bytes-like and must not change meanwhile.  Only the data opcodes "
     "of protocols 2 to 5 and a closed table of constructors are known; "
-    "nothing is imported or called by name.  items bounds the objects made "
+    "nothing is imported or called by name.  region, which must not change "
+    "ever, is the buffer that arrays in it lie in.  items bounds the objects "
+    "made "
     "and the elements put in containers; depth (at most 10000) the levels of "
     "containers; memory the bytes that the value takes.  Raises ValueError "
     "for anything else than one well-formed pickle of permitted values "
@@ -51,10 +53,11 @@ finish(struct csb_decoder *d)
 
 PyObject *
 csb_decode(PyObject *module, const unsigned char *data, size_t size,
-           const struct csb_decode_limits *limits)
+           const struct csb_decode_limits *limits, PyObject *region)
 {
     struct csb_decoder d = {
         .state = csb_module_state(module),
+        .region = region,
         .start = data,
         .next = data,
         .limit = data + size,
@@ -81,15 +84,17 @@ csb_decode(PyObject *module, const unsigned char *data, size_t size,
 PyObject *
 csb_decode_method(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "items", "depth", "memory", NULL};
+    static char *names[] = {"", "region", "items", "depth", "memory", NULL};
+    PyObject *region = Py_None;
     Py_ssize_t items = 10000000;
     Py_ssize_t depth = 1000;
     Py_ssize_t memory = (Py_ssize_t)1 << 30;
     Py_buffer data;
     PyObject *value = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$nnn:decode", names,
-                                     &data, &items, &depth, &memory)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$Onnn:decode", names,
+                                     &data, &region, &items, &depth,
+                                     &memory)) {
         return NULL;
     }
     if (items < 0 || memory < 0 || depth < 0 || depth > CSB_DECODE_MAX_DEPTH) {
@@ -103,7 +108,8 @@ csb_decode_method(PyObject *module, PyObject *args, PyObject *kwargs)
             .depth = (size_t)depth,
             .memory = (size_t)memory,
         };
-        value = csb_decode(module, data.buf, (size_t)data.len, &limits);
+        value = csb_decode(module, data.buf, (size_t)data.len, &limits,
+                           region == Py_None ? NULL : region);
     }
     PyBuffer_Release(&data);
     return value;

@@ -17,14 +17,15 @@ struct csb_decode_limits {
 };
 
 /* Decodes size bytes at data, which must be one pickle and nothing after it.
- * Nobody, the writer least of all, may change them meanwhile.
+ * Arrays may lie in region, a buffer, or NULL; they then keep it.  Nobody,
+ * the writer least of all, may change either of them, ever.
  * Returns a new reference; or NULL with ValueError set, naming the offset
  * and what was refused, or MemoryError, or what a signal handler raised.
  * Borrows module for its state.  Lets other threads run in between. */
 PyObject *csb_decode(PyObject *module, const unsigned char *data, size_t size,
-                     const struct csb_decode_limits *limits);
+                     const struct csb_decode_limits *limits, PyObject *region);
 
-/* decode(data, *, items=..., depth=..., memory=...) -> object */
+/* decode(data, *, region=..., items=..., depth=..., memory=...) -> object */
 PyObject *csb_decode_method(PyObject *module, PyObject *args,
                             PyObject *kwargs);
 extern const char csb_decode_doc[];

@@ -64,6 +64,7 @@ struct csb_shadow;
 
 struct csb_decoder {
     struct csb_module_state *state;
+    PyObject *region; /* what the bytes may refer to, or NULL; borrowed */
     const unsigned char *start;
     const unsigned char *opcode; /* the one being obeyed, for messages */
     const unsigned char *next;

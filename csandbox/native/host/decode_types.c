@@ -49,6 +49,7 @@ static const struct row rows[] = {
     {"collections", "OrderedDict", 0, 0, csb_decode_build_ordered, NULL},
     {"collections", "defaultdict", 0, 1, csb_decode_build_defaultdict, NULL},
     {"collections", "deque", 0, 2, csb_decode_build_deque, NULL},
+    {"csandbox", "rebuild", 2, 2, csb_decode_build_rebuilt, NULL},
     {"datetime", "date", 1, 1, csb_decode_build_date, NULL},
     {"datetime", "datetime", 1, 2, csb_decode_build_datetime, NULL},
     {"datetime", "time", 1, 2, csb_decode_build_time, NULL},
@@ -87,6 +88,7 @@ csb_decode_types_traverse(struct csb_decode_types *types, visitproc visit,
         Py_VISIT(types->fraction);
         Py_VISIT(types->uuid);
         Py_VISIT(types->safe_uuid);
+        Py_VISIT(types->rebuild);
     }
     return 0;
 }
@@ -106,6 +108,7 @@ csb_decode_types_clear(struct csb_decode_types **types)
         Py_CLEAR(gone->fraction);
         Py_CLEAR(gone->uuid);
         Py_CLEAR(gone->safe_uuid);
+        Py_CLEAR(gone->rebuild);
         PyMem_Free(gone);
     }
 }

@@ -18,7 +18,8 @@ struct csb_decode_types {
     PyObject *fraction;
     PyObject *uuid;
     PyObject *safe_uuid;
-    void *datetime; /* PyDateTime_CAPI, borrowed: the interpreter's */
+    PyObject *rebuild; /* csandbox.values.rebuild */
+    void *datetime;    /* PyDateTime_CAPI, borrowed: the interpreter's */
 };
 
 /* For the module's m_traverse, m_clear and m_free; clear also frees the
@@ -93,6 +94,11 @@ int csb_decode_build_uuid(struct csb_decoder *d, const struct csb_entry *args,
 /* What BUILD makes of the state that the stock pickler writes for a UUID. */
 int csb_decode_finish_uuid(struct csb_decoder *d, PyObject *uuid_state,
                            struct csb_entry *ret_made);
+
+/* decode_rebuild.c */
+int csb_decode_build_rebuilt(struct csb_decoder *d,
+                             const struct csb_entry *args,
+                             struct csb_entry *ret_made);
 
 /* decode_time.c */
 int csb_decode_build_date(struct csb_decoder *d, const struct csb_entry *args,

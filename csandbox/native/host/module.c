@@ -5,8 +5,11 @@
 #include "decode.h"
 #include "decode_types.h"
 #include "forklock.h"
+#include "inputs.h"
 #include "launch.h"
+#include "parts.h"
 #include "plan_build.h"
+#include "region.h"
 #include "run.h"
 #include "tables.h"
 #include "zygote.h"
@@ -34,10 +37,12 @@ static PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
     {"decode", (PyCFunction)(void (*)(void))csb_decode_method,
      METH_VARARGS | METH_KEYWORDS, csb_decode_doc},
+    {"fill", csb_parts_fill_method, METH_VARARGS, csb_parts_fill_doc},
     {"fork_begins", csb_forklock_before, METH_NOARGS, csb_forklock_before_doc},
     {"fork_ends", csb_forklock_parent, METH_NOARGS, csb_forklock_parent_doc},
     {"fork_began", csb_forklock_child, METH_NOARGS, csb_forklock_child_doc},
     {"is_root", is_root, METH_NOARGS, is_root_doc},
+    {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
     {"syscalls", csb_tables_syscalls, METH_NOARGS, csb_tables_syscalls_doc},
     {NULL, NULL, 0, NULL},
@@ -66,6 +71,14 @@ module_exec(PyObject *module)
     if (state->run_type == NULL) {
         return -1;
     }
+    state->inputs_type = add_type(module, &csb_inputs_spec);
+    if (state->inputs_type == NULL) {
+        return -1;
+    }
+    state->region_type = add_type(module, &csb_region_spec);
+    if (state->region_type == NULL) {
+        return -1;
+    }
     state->setup_error =
         PyErr_NewException("csandbox._csandbox.SetupError", NULL, NULL);
     if (state->setup_error == NULL ||
@@ -81,6 +94,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     struct csb_module_state *state = csb_module_state(module);
     Py_VISIT(state->zygote_type);
     Py_VISIT(state->run_type);
+    Py_VISIT(state->inputs_type);
+    Py_VISIT(state->region_type);
     Py_VISIT(state->setup_error);
     return csb_decode_types_traverse(state->decode_types, visit, arg);
 }
@@ -91,6 +106,8 @@ module_clear(PyObject *module)
     struct csb_module_state *state = csb_module_state(module);
     Py_CLEAR(state->zygote_type);
     Py_CLEAR(state->run_type);
+    Py_CLEAR(state->inputs_type);
+    Py_CLEAR(state->region_type);
     Py_CLEAR(state->setup_error);
     csb_decode_types_clear(&state->decode_types);
     return 0;

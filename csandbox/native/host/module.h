@@ -10,6 +10,8 @@ struct csb_decode_types; /* decode_types.c */
 struct csb_module_state {
     PyTypeObject *zygote_type;             /* zygote.c */
     PyTypeObject *run_type;                /* run.c */
+    PyTypeObject *inputs_type;             /* inputs.c */
+    PyTypeObject *region_type;             /* region.c */
     PyObject *setup_error;                 /* SetupError */
     struct csb_decode_types *decode_types; /* NULL until first used */
 };

@@ -13,6 +13,8 @@
 
 #include "../common/fdio.h"
 #include "../common/frames.h"
+#include "../common/store.h"
+#include "region.h"
 #include "watch.h"
 #include "zygote.h"
 
@@ -33,7 +35,8 @@ clear_watch(struct csb_watch *watch)
         .result = -1,
         .wake = -1,
         .streams = {{.fd = -1}, {.fd = -1}},
-        .job = {.fd = -1},
+        .job = {.fd = -1, .stays_open = 1},
+        .store = -1,
         .input = {.fd = -1},
         .init = -1,
     };
@@ -55,7 +58,7 @@ open_pipe(int host_end, int *ret_host, int *ret_cell)
 }
 
 static int
-open_channel(struct csb_watch *watch, int *fds)
+open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
 {
     int sockets[2];
     int result = open_pipe(1, &watch->input.fd, &fds[CSB_FD_STDIN]);
@@ -71,9 +74,13 @@ open_channel(struct csb_watch *watch, int *fds)
     if (result == 0) {
         result = open_pipe(0, &watch->result, &fds[CSB_FD_RESULT]);
     }
+    if (result == 0) {
+        result = csb_store_make(store_size, &watch->store);
+    }
     if (result < 0) {
         return result;
     }
+    watch->store_size = (size_t)store_size;
     watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (watch->wake < 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
@@ -85,7 +92,8 @@ open_channel(struct csb_watch *watch, int *fds)
 }
 
 PyObject *
-csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
+csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
+                uint64_t store, int inputs)
 {
     PyTypeObject *type = csb_module_state(module)->run_type;
     const struct csb_request request = {
@@ -103,11 +111,14 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits)
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         fds[i] = -1;
     }
-    int result = open_channel(&self->watch, fds);
+    int result = open_channel(&self->watch, store, fds);
     if (result == 0) {
-        result =
-            csb_send(control, &request, sizeof request, fds, CSB_FD_COUNT);
+        fds[CSB_FD_STORE] = self->watch.store;
+        fds[CSB_FD_INPUTS] = inputs;
+        result = csb_send(control, &request, sizeof request, fds,
+                          inputs < 0 ? CSB_FD_INPUTS : CSB_FD_COUNT);
     }
+    fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         csb_close(&fds[i]);
     }
@@ -127,6 +138,7 @@ static const char *const ending_names[] = {
     [CSB_ENDING_SIGNALLED] = "signalled", [CSB_ENDING_TIMEOUT] = "timeout",
     [CSB_ENDING_CANCELLED] = "cancelled", [CSB_ENDING_TOO_BIG] = "too big",
     [CSB_ENDING_MALFORMED] = "malformed", [CSB_ENDING_LOST] = "lost",
+    [CSB_ENDING_UNSEALED] = "unsealed",
 };
 
 /* Gives what has come to the caller's function.  -1 with an exception. */
@@ -192,9 +204,40 @@ drive(struct csb_watch *watch, PyObject *sink)
     return 0;
 }
 
-static PyObject *
-report_outcome(const struct csb_watch *watch)
+/* The value's bytes, and the store that they may refer to: each a new
+ * reference, or both None.  -1 with an exception. */
+static int
+take_payload(PyObject *module, const struct csb_watch *watch,
+             PyObject **ret_payload, PyObject **ret_region)
 {
+    PyObject *region = Py_NewRef(Py_None);
+    PyObject *payload = Py_NewRef(Py_None);
+
+    if (watch->ending == CSB_ENDING_FRAME && watch->payload == NULL) {
+        Py_SETREF(region,
+                  csb_region_map(module, watch->store, watch->store_size));
+        Py_SETREF(payload, region == NULL
+                               ? NULL
+                               : csb_region_slice(region, watch->frame.at,
+                                                  watch->frame.length));
+    } else if (watch->ending == CSB_ENDING_FRAME) {
+        Py_SETREF(payload,
+                  PyBytes_FromStringAndSize(watch->payload,
+                                            (Py_ssize_t)watch->frame.length));
+    }
+    if (payload == NULL) {
+        Py_XDECREF(region);
+        return -1;
+    }
+    *ret_payload = payload;
+    *ret_region = region;
+    return 0;
+}
+
+static PyObject *
+report_outcome(PyObject *module, const struct csb_watch *watch)
+{
+    PyObject *payload, *region;
     const struct csb_stream *out = &watch->streams[0];
     const struct csb_stream *err = &watch->streams[1];
     bool framed = watch->ending == CSB_ENDING_FRAME;
@@ -202,8 +245,12 @@ report_outcome(const struct csb_watch *watch)
                       ? (double)(watch->finished - watch->started) * 1e-9
                       : 0.0;
 
+    if (take_payload(module, watch, &payload, &region) < 0) {
+        return NULL;
+    }
     return Py_BuildValue(
-        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:y#, s:y#, s:y#, s:K, "
+        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
+        "s:K, "
         "s:K, "
         "s:K, s:d, s:d, s:d, s:L}",
         "ending", ending_names[watch->ending], "silent",
@@ -212,13 +259,11 @@ report_outcome(const struct csb_watch *watch)
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
         "detail", (unsigned)watch->report.detail, "text", watch->report.text,
         "wait_status", (int)watch->exit.wait_status, "kind",
-        framed ? (int)watch->frame.kind : 0, "payload",
-        framed ? watch->payload : NULL,
-        framed ? (Py_ssize_t)watch->frame.length : 0, "stdout",
-        out->size > 0 ? out->data : "", (Py_ssize_t)out->size, "stderr",
-        err->size > 0 ? err->data : "", (Py_ssize_t)err->size, "stdout_total",
-        (unsigned long long)out->total, "stderr_total",
-        (unsigned long long)err->total, "announced",
+        framed ? (int)watch->frame.kind : 0, "payload", payload, "region",
+        region, "stdout", out->size > 0 ? out->data : "",
+        (Py_ssize_t)out->size, "stderr", err->size > 0 ? err->data : "",
+        (Py_ssize_t)err->size, "stdout_total", (unsigned long long)out->total,
+        "stderr_total", (unsigned long long)err->total, "announced",
         watch->ending == CSB_ENDING_TOO_BIG
             ? (unsigned long long)watch->frame.length
             : 0ull,
@@ -287,7 +332,8 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         int ended = drive(&self->watch, sink);
         self->driven = false;
         if (ended == 0) {
-            outcome = report_outcome(&self->watch);
+            outcome =
+                report_outcome(PyType_GetModule(Py_TYPE(op)), &self->watch);
         }
         csb_watch_close(&self->watch);
     }

@@ -8,9 +8,11 @@ struct csb_limits;
 
 extern PyType_Spec csb_run_spec;
 
-/* Asks the zygote at the other end of control for a cell.  A new reference,
- * or NULL with OSError set. */
+/* Asks the zygote at the other end of control for a cell.  store is the size
+ * in bytes of the store for its result, inputs a sealed memfd, which stays
+ * the caller's, or -1.  A new reference, or NULL with OSError set. */
 PyObject *csb_run_request(PyObject *module, int control,
-                          const struct csb_limits *limits);
+                          const struct csb_limits *limits, uint64_t store,
+                          int inputs);
 
 #endif

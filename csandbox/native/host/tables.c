@@ -92,8 +92,11 @@ csb_tables_add(PyObject *module)
         {"FRAME_VALUE", CSB_FRAME_VALUE},
         {"FRAME_ERROR", CSB_FRAME_ERROR},
         {"FRAME_UNSUPPORTED", CSB_FRAME_UNSUPPORTED},
+        {"FRAME_RESERVE", CSB_FRAME_RESERVE},
+        {"CELL_INPUTS", CSB_CELL_INPUTS},
         {"CELL_JOB", CSB_CELL_JOB},
         {"CELL_RESULT", CSB_CELL_RESULT},
+        {"CELL_STORE", CSB_CELL_STORE},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (PyModule_AddIntConstant(module, numbers[i].name,

@@ -13,6 +13,7 @@
 
 #include "../common/fdio.h"
 #include "../common/missing.h"
+#include "../common/store.h"
 #include "forklock.h"
 
 #define SECOND 1000000000ll
@@ -139,6 +140,28 @@ read_record(int fd, void *record, size_t size, size_t *got)
     return *got == size;
 }
 
+/* write() without SIGPIPE, whatever the host has made of that signal. */
+static ssize_t
+write_quietly(int fd, const char *data, size_t size)
+{
+    sigset_t pipe_only, saved, pending;
+    struct timespec now = {0, 0};
+
+    (void)sigemptyset(&pipe_only);
+    (void)sigaddset(&pipe_only, SIGPIPE);
+    (void)sigpending(&pending);
+    int was_pending = sigismember(&pending, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &saved);
+    ssize_t wrote = write(fd, data, size);
+    int error = errno;
+    if (wrote < 0 && error == EPIPE && !was_pending) {
+        (void)sigtimedwait(&pipe_only, NULL, &now); /* takes it back */
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    errno = error;
+    return wrote;
+}
+
 static int
 read_report(struct csb_watch *watch)
 {
@@ -161,30 +184,83 @@ read_report(struct csb_watch *watch)
     return 1;
 }
 
+/* Once, so that a guest cannot have the host do work again and again. */
+static void
+begin_reserving(struct csb_watch *watch)
+{
+    if (watch->reserving || watch->job.sent < watch->job.size ||
+        watch->job.fd < 0) {
+        csb_watch_end(watch, CSB_ENDING_MALFORMED);
+        return;
+    }
+    watch->reserving = 1;
+    watch->reserve_to = watch->frame.length;
+    watch->frame_got = 0;
+}
+
+static int
+is_reserving(const struct csb_watch *watch)
+{
+    return watch->ending == CSB_ENDING_NONE &&
+           watch->reserve_from < watch->reserve_to;
+}
+
+/* A piece at a time, with a look at everything else in between. */
+static void
+reserve_piece(struct csb_watch *watch)
+{
+    size_t from = (size_t)watch->reserve_from;
+    size_t left = (size_t)watch->reserve_to - from;
+    size_t piece = csb_store_piece((size_t)watch->reserve_to);
+    size_t to = left < piece ? from + left : from + piece;
+    char huge = csb_store_reserve(watch->store, from, to) == 0;
+
+    watch->reserve_from = huge ? to : watch->reserve_to;
+    if (write_quietly(watch->job.fd, &huge, 1) != 1) {
+        csb_watch_end(watch, CSB_ENDING_MALFORMED); /* it does not wait */
+    }
+}
+
+/* A frame whose header is whole.  1 when its payload comes next. */
+static int
+begin_frame(struct csb_watch *watch)
+{
+    const struct csb_frame *frame = &watch->frame;
+
+    if (frame->magic != CSB_FRAME_MAGIC || frame->kind < CSB_FRAME_VALUE ||
+        frame->kind > CSB_FRAME_RESERVE) {
+        csb_watch_end(watch, CSB_ENDING_MALFORMED);
+    } else if (frame->length > watch->result_limit) {
+        csb_watch_end(watch, CSB_ENDING_TOO_BIG);
+    } else if (frame->kind == CSB_FRAME_RESERVE) {
+        begin_reserving(watch);
+    } else if (frame->at != CSB_FRAME_INLINE) {
+        csb_watch_end(watch, frame->at <= watch->store_size - frame->length
+                                 ? CSB_ENDING_FRAME
+                                 : CSB_ENDING_MALFORMED);
+    } else {
+        watch->payload = malloc(frame->length + 1);
+        if (watch->payload != NULL) {
+            return 1;
+        }
+        csb_watch_end(watch, CSB_ENDING_TOO_BIG);
+    }
+    return 0;
+}
+
 static int
 read_header(struct csb_watch *watch)
 {
-    int whole = read_record(watch->result, &watch->frame, sizeof watch->frame,
+    int whole;
+    do {
+        whole = read_record(watch->result, &watch->frame, sizeof watch->frame,
                             &watch->frame_got);
-    if (whole != 1 || watch->payload != NULL) {
-        return whole;
-    }
-    if (watch->frame.magic != CSB_FRAME_MAGIC ||
-        watch->frame.kind < CSB_FRAME_VALUE ||
-        watch->frame.kind > CSB_FRAME_UNSUPPORTED) {
-        csb_watch_end(watch, CSB_ENDING_MALFORMED);
-        return 0;
-    }
-    if (watch->frame.length > watch->result_limit) {
-        csb_watch_end(watch, CSB_ENDING_TOO_BIG);
-        return 0;
-    }
-    watch->payload = malloc(watch->frame.length + 1);
-    if (watch->payload == NULL) {
-        csb_watch_end(watch, CSB_ENDING_TOO_BIG);
-        return 0;
-    }
-    return 1;
+        if (whole != 1 || watch->payload != NULL) {
+            return whole;
+        }
+        whole = begin_frame(watch);
+    } while (whole == 0 && watch->ending == CSB_ENDING_NONE);
+    return whole;
 }
 
 /* Reads on until nothing is there; what follows a whole frame is not read. */
@@ -267,28 +343,6 @@ read_stream(struct csb_watch *watch, struct csb_stream *stream)
 
 /* --- what is sent -------------------------------------------------------- */
 
-/* write() without SIGPIPE, whatever the host has made of that signal. */
-static ssize_t
-write_quietly(int fd, const char *data, size_t size)
-{
-    sigset_t pipe_only, saved, pending;
-    struct timespec now = {0, 0};
-
-    (void)sigemptyset(&pipe_only);
-    (void)sigaddset(&pipe_only, SIGPIPE);
-    (void)sigpending(&pending);
-    int was_pending = sigismember(&pending, SIGPIPE);
-    (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &saved);
-    ssize_t wrote = write(fd, data, size);
-    int error = errno;
-    if (wrote < 0 && error == EPIPE && !was_pending) {
-        (void)sigtimedwait(&pipe_only, NULL, &now); /* takes it back */
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
-    errno = error;
-    return wrote;
-}
-
 static void
 send_more(struct csb_outlet *outlet)
 {
@@ -303,7 +357,9 @@ send_more(struct csb_outlet *outlet)
         }
         outlet->sent += (size_t)wrote;
     }
-    csb_close(&outlet->fd);
+    if (!outlet->stays_open || outlet->sent < outlet->size) {
+        csb_close(&outlet->fd);
+    }
 }
 
 /* --- the loop -------------------------------------------------------------
@@ -322,7 +378,8 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
         set[POLL_STREAMS + i].fd = watch->streams[i].fd;
     }
     if (watch->ready && watch->ending == CSB_ENDING_NONE) {
-        set[POLL_JOB].fd = watch->job.fd;
+        set[POLL_JOB].fd =
+            watch->job.sent < watch->job.size ? watch->job.fd : -1;
         set[POLL_INPUT].fd = watch->input.fd;
     }
     set[POLL_JOB].events = POLLOUT;
@@ -337,7 +394,7 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
         until = watch->signal_check;
     }
     int64_t left = until - csb_watch_clock();
-    if (left < 0) {
+    if (left < 0 || is_reserving(watch)) {
         left = 0;
     }
     struct timespec timeout = {left / SECOND, left % SECOND};
@@ -432,6 +489,16 @@ judge_exit(struct csb_watch *watch)
     csb_watch_end(watch, ending);
 }
 
+/* A result in the store is read only when nobody can change it any more. */
+static void
+seal_result(struct csb_watch *watch)
+{
+    if (watch->ending == CSB_ENDING_FRAME && watch->payload == NULL &&
+        csb_store_seal(watch->store) < 0) {
+        watch->ending = CSB_ENDING_UNSEALED;
+    }
+}
+
 /* 1 when it is time for the caller to look for signals. */
 static int
 signals_are_due(struct csb_watch *watch)
@@ -467,6 +534,11 @@ csb_watch_next(struct csb_watch *watch)
             handle(watch, set);
             csb_forklock_leave();
         }
+        if (is_reserving(watch)) {
+            csb_forklock_enter();
+            reserve_piece(watch);
+            csb_forklock_leave();
+        }
         check_deadline(watch);
         if (has_output(watch)) {
             return CSB_NEWS_OUTPUT;
@@ -479,6 +551,7 @@ csb_watch_next(struct csb_watch *watch)
     drain(watch);
     csb_forklock_leave();
     judge_exit(watch);
+    seal_result(watch);
     return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }
 
@@ -490,6 +563,7 @@ csb_watch_close(struct csb_watch *watch)
     }
     csb_close(&watch->status); /* the zygote kills what hangs on it */
     csb_close(&watch->result);
+    csb_close(&watch->store);
     csb_close(&watch->wake);
     csb_close(&watch->init);
     csb_close(&watch->job.fd);

@@ -22,6 +22,7 @@ enum csb_ending {
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
     CSB_ENDING_MALFORMED, /* killed: what it sent is no frame */
     CSB_ENDING_LOST,      /* the zygote died, and the cell with it */
+    CSB_ENDING_UNSEALED,  /* its result is in a store that may still change */
 };
 
 enum csb_news {
@@ -46,6 +47,7 @@ struct csb_outlet {
     const char *data;
     size_t size;
     size_t sent;
+    int stays_open; /* when all is sent */
 };
 
 struct csb_watch {
@@ -55,18 +57,23 @@ struct csb_watch {
     int wake;                     /* eventfd: cancel */
     struct csb_stream streams[2]; /* stdout, stderr */
     struct csb_outlet job;        /* frame and pickle, sent after READY */
-    struct csb_outlet input;      /* stdin */
-    size_t output_limit;          /* bytes kept of each stream */
-    size_t result_limit;          /* bytes of a result */
-    int64_t timeout;              /* ns from READY */
-    int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
+    int store;                    /* memfd for a large result */
+    size_t store_size;
+    struct csb_outlet input; /* stdin */
+    size_t output_limit;     /* bytes kept of each stream */
+    size_t result_limit;     /* bytes of a result */
+    int64_t timeout;         /* ns from READY */
+    int64_t deadline;        /* ns on CLOCK_MONOTONIC; first: set-up's */
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
     int init; /* pidfd, -1 until SPAWNED */
     enum csb_ending ending;
-    int ready;  /* READY has come */
+    int ready;             /* READY has come */
+    int reserving;         /* reserve_to is set, once */
+    uint64_t reserve_from; /* what is still to be reserved of the store */
+    uint64_t reserve_to;
     int exited; /* the exit status has come, or never will */
     int silent; /* ... never: the kernel takes long over what is left */
     int killed;
@@ -74,7 +81,7 @@ struct csb_watch {
     size_t report_got;
     struct csb_frame frame;
     size_t frame_got;
-    char *payload; /* malloc'd, frame.length bytes */
+    char *payload; /* malloc'd, frame.length bytes, if that is inline */
     size_t payload_got;
     struct csb_status exit;
     int64_t started;  /* when READY came, ns on CLOCK_MONOTONIC */

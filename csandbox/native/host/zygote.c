@@ -19,6 +19,7 @@
 #include "../common/missing.h"
 #include "../common/plan.h"
 #include "../common/report.h"
+#include "inputs.h"
 #include "launch.h"
 #include "run.h"
 #include "watch.h"
@@ -404,8 +405,10 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 
 PyDoc_STRVAR(start_doc,
              "start($self, *, memory, scratch, inodes, threads, descriptors, "
-             "cpu_seconds)\n--\n\n"
-             "Ask for a cell: a Run.  Limits in bytes, counts and seconds.\n"
+             "cpu_seconds,\n      store, inputs)\n--\n\n"
+             "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
+             "store: bytes\nof room for a large result; inputs: Inputs or "
+             "None.\n"
              "Raises OSError if the zygote has died or descriptors run out.");
 
 static PyObject *
@@ -414,29 +417,39 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 {
     ZygoteObject *self = (ZygoteObject *)op;
     struct csb_limits limits = {0};
-    unsigned long long values[6];
-    static const char *const wanted[] = {"memory",      "scratch",
-                                         "inodes",      "threads",
-                                         "descriptors", "cpu_seconds"};
+    unsigned long long values[7];
+    static const char *const wanted[] = {
+        "memory",      "scratch",     "inodes", "threads",
+        "descriptors", "cpu_seconds", "store",  "inputs"};
+    enum { COUNT = sizeof wanted / sizeof *wanted };
 
-    if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != 6) {
-        PyErr_SetString(PyExc_TypeError, "start() takes six keywords");
+    if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != COUNT) {
+        PyErr_SetString(PyExc_TypeError, "start() takes eight keywords");
         return NULL;
     }
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < COUNT; i++) {
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i),
                                              wanted[i]) != 0) {
             PyErr_Format(PyExc_TypeError, "start(): expected %s", wanted[i]);
             return NULL;
         }
+        if (i == COUNT - 1) {
+            break; /* no number */
+        }
         values[i] = PyLong_AsUnsignedLongLong(args[i]);
         if (PyErr_Occurred()) {
             return NULL;
         }
-        if (i >= 3 && values[i] > UINT32_MAX) {
+        if (i >= 3 && i <= 5 && values[i] > UINT32_MAX) {
             PyErr_Format(PyExc_OverflowError, "start(): %s", wanted[i]);
             return NULL;
         }
+    }
+    PyObject *module = PyType_GetModule(defining_class);
+    int inputs;
+    uint64_t inputs_size;
+    if (csb_inputs_get(module, args[COUNT - 1], &inputs, &inputs_size) < 0) {
+        return NULL;
     }
     limits.memory = values[0];
     limits.scratch = values[1];
@@ -444,12 +457,12 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     limits.threads = (uint32_t)values[3];
     limits.descriptors = (uint32_t)values[4];
     limits.cpu_seconds = (uint32_t)values[5];
+    limits.mapped = values[6] + inputs_size;
     if (self->control < 0 || self->owner != getpid()) {
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(PyType_GetModule(defining_class), self->control,
-                           &limits);
+    return csb_run_request(module, self->control, &limits, values[6], inputs);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"

@@ -116,8 +116,8 @@ spawn(struct csb_zygote *zygote, const struct csb_request *request,
         .paths = &zygote->paths,
         .proc = zygote->proc,
     };
-    for (int i = 0; i < CSB_FD_STATUS; i++) {
-        cell.fds[i] = fds[i];
+    for (int i = 0; i < CSB_FD_COUNT; i++) {
+        cell.fds[i] = i == CSB_FD_STATUS ? -1 : fds[i];
     }
     *ret_step = CSB_STEP_INIT;
     int result = read_memory(zygote->statm, &cell);

@@ -185,12 +185,15 @@ take_request(struct csb_zygote *zygote, struct csb_runs *runs)
         _exit(0); /* the host closed it */
     }
     if (got != sizeof request || request.magic != CSB_REQUEST_MAGIC ||
-        count != CSB_FD_COUNT) {
+        count < CSB_FD_INPUTS) {
         /* Out of descriptors, say: the host sees its status socket close. */
         for (int i = 0; got >= 0 && i < count; i++) {
             csb_close(&fds[i]);
         }
         return 0;
+    }
+    for (int i = count; i < CSB_FD_COUNT; i++) {
+        fds[i] = -1;
     }
     return csb_arm(zygote, runs, &request, fds);
 }
