@@ -194,13 +194,16 @@ class _Builder:
         data = _column(pd, column)
         made = pd.Index(data, dtype=data.dtype, copy=True, name=_name(name))
         if frequency is not None:
+            if type(made) not in (pd.DatetimeIndex, pd.TimedeltaIndex):
+                raise _Bad("an index of no times has a frequency")
             made.freq = _frequency(frequency)
         return made
 
     def range(self, start: int, stop: int, step: int, name: object) -> Any:
         pd = _import("pandas")
         for number in (start, stop, step):
-            _number(number, "a bound of it")
+            if not -(1 << 62) < _number(number, "a bound of it") < 1 << 62:
+                raise _Bad("a bound of it is out of range")
         return pd.RangeIndex(start, stop, step, name=_name(name))
 
     def multiindex(self, levels: object, codes: object, names: object) -> Any:

@@ -10,6 +10,8 @@
 #define SIZE_DATE 64 /* the largest of them */
 #define NAIVE_WEIGHT 4
 #define AWARE_WEIGHT 32 /* hashing asks the time zone */
+#define ZONE_ITEMS 100  /* a file is read */
+#define MAX_ZONE 64
 
 static PyDateTime_CAPI *
 import_datetime(struct csb_decoder *d)
@@ -55,8 +57,9 @@ get_zone(struct csb_decoder *d, PyDateTime_CAPI *api,
         return Py_None;
     }
     zone = PyTuple_GET_ITEM(args->object, 1);
-    if (!Py_IS_TYPE(zone, Py_TYPE(api->TimeZone_UTC))) {
-        (void)csb_decode_refuse(d, "not a datetime.timezone");
+    if (!Py_IS_TYPE(zone, Py_TYPE(api->TimeZone_UTC)) &&
+        (PyObject *)Py_TYPE(zone) != d->state->decode_types->zone_info) {
+        (void)csb_decode_refuse(d, "not a datetime.timezone or ZoneInfo");
         return NULL;
     }
     return zone;
@@ -189,4 +192,52 @@ csb_decode_build_timezone(struct csb_decoder *d, const struct csb_entry *args,
     }
     return finish(d, api->TimeZone_FromTimeZone(offset, name), Py_None,
                   ret_made);
+}
+
+/* A name such as Europe/Berlin, which leads nowhere but below the directory
+ * of time zones. */
+static bool
+is_zone_name(const char *name, Py_ssize_t size)
+{
+    bool begins = true; /* a part of it */
+
+    for (Py_ssize_t i = 0; i < size; i++) {
+        char c = name[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     (c >= '0' && c <= '9') || c == '_' || c == '+' ||
+                     c == '-';
+        if (!plain && (c != '/' || begins)) {
+            return false;
+        }
+        begins = !plain;
+    }
+    return size <= MAX_ZONE && !begins;
+}
+
+int
+csb_decode_build_zone(struct csb_decoder *d, const struct csb_entry *args,
+                      struct csb_entry *ret_made)
+{
+    struct csb_decode_types *types = csb_decode_get_types(d);
+    PyObject *name = PyTuple_GET_ITEM(args->object, 0);
+    PyObject *type;
+
+    if (!PyUnicode_CheckExact(name) || !PyUnicode_IS_ASCII(name) ||
+        !is_zone_name(PyUnicode_DATA(name), PyUnicode_GET_LENGTH(name))) {
+        return csb_decode_refuse(d, "not the name of a time zone");
+    }
+    if (types == NULL || csb_decode_charge_items(d, ZONE_ITEMS) < 0 ||
+        csb_decode_charge_memory(d, 4096) < 0) {
+        return -1;
+    }
+    type = csb_decode_import(d, &types->zone_info, "zoneinfo", "ZoneInfo");
+    if (type == NULL) {
+        return -1;
+    }
+    ret_made->object = PyObject_CallOneArg(type, name);
+    if (ret_made->object == NULL) {
+        return csb_decode_wrap(d, "no such time zone here");
+    }
+    ret_made->weight = NAIVE_WEIGHT;
+    return 0;
 }

@@ -58,6 +58,7 @@ static const struct row rows[] = {
     {"decimal", "Decimal", 1, 1, csb_decode_build_decimal, NULL},
     {"fractions", "Fraction", 2, 2, csb_decode_build_fraction, NULL},
     {"uuid", "UUID", 1, 1, csb_decode_build_uuid, NULL},
+    {"zoneinfo", "ZoneInfo", 1, 1, csb_decode_build_zone, NULL},
 };
 
 _Static_assert(sizeof rows / sizeof *rows <= UINT8_MAX, "a row fits uint8_t");
@@ -88,6 +89,7 @@ csb_decode_types_traverse(struct csb_decode_types *types, visitproc visit,
         Py_VISIT(types->fraction);
         Py_VISIT(types->uuid);
         Py_VISIT(types->safe_uuid);
+        Py_VISIT(types->zone_info);
         Py_VISIT(types->rebuild);
     }
     return 0;
@@ -108,6 +110,7 @@ csb_decode_types_clear(struct csb_decode_types **types)
         Py_CLEAR(gone->fraction);
         Py_CLEAR(gone->uuid);
         Py_CLEAR(gone->safe_uuid);
+        Py_CLEAR(gone->zone_info);
         Py_CLEAR(gone->rebuild);
         PyMem_Free(gone);
     }

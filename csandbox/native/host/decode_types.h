@@ -18,6 +18,7 @@ struct csb_decode_types {
     PyObject *fraction;
     PyObject *uuid;
     PyObject *safe_uuid;
+    PyObject *zone_info;
     PyObject *rebuild; /* csandbox.values.rebuild */
     void *datetime;    /* PyDateTime_CAPI, borrowed: the interpreter's */
 };
@@ -114,6 +115,8 @@ int csb_decode_build_timedelta(struct csb_decoder *d,
 int csb_decode_build_timezone(struct csb_decoder *d,
                               const struct csb_entry *args,
                               struct csb_entry *ret_made);
+int csb_decode_build_zone(struct csb_decoder *d, const struct csb_entry *args,
+                          struct csb_entry *ret_made);
 
 /* decode_types.c */
 
