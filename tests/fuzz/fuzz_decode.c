@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static PyObject *module;
 
@@ -22,6 +23,23 @@ static struct PyModuleDef definition = {
     .m_name = "fuzz_decode",
     .m_size = sizeof(struct csb_module_state),
 };
+
+/* csandbox.values without numpy, which would take too long for each run; its
+ * own checks are tested in test_values.py. */
+static const char values[] =
+    "import sys, types\n"
+    "values = types.ModuleType('csandbox.values')\n"
+    "def rebuild(kind, fields, region):\n"
+    "    if kind == 'bad':\n"
+    "        raise ValueError(kind)\n"
+    "    if kind == 'worse':\n"
+    "        raise KeyError(fields)\n"
+    "    if kind == 'hashed':\n"
+    "        return 0.5\n"
+    "    return [bytes(region)] if kind == 'array' else [kind, fields]\n"
+    "values.rebuild = rebuild\n"
+    "sys.modules['csandbox'] = types.ModuleType('csandbox')\n"
+    "sys.modules['csandbox.values'] = values\n";
 
 static void
 start_python(void)
@@ -44,7 +62,7 @@ start_python(void)
         Py_ExitStatusException(status);
     }
     module = PyModule_Create(&definition);
-    if (module == NULL) {
+    if (module == NULL || PyRun_SimpleString(values) < 0) {
         PyErr_Print();
         exit(1);
     }
@@ -86,7 +104,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (module == NULL) {
         start_python();
     }
-    PyObject *value = csb_decode(module, data, size, &limits, NULL);
+    PyObject *region = PyBytes_FromStringAndSize(NULL, 64);
+    if (region == NULL) {
+        abort();
+    }
+    memset(PyBytes_AS_STRING(region), 'r', 64);
+    PyObject *value = csb_decode(module, data, size, &limits, region);
+    Py_DECREF(region);
     if (value == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_ValueError) &&
             !PyErr_ExceptionMatches(PyExc_MemoryError)) {
