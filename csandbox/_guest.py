@@ -1,9 +1,10 @@
 """What runs inside: in the zygote `preload`, in each cell `main`.
 
-The only Python of ours on the guest's side.  Nothing here is trusted by the
-host: a guest may have changed all of it.  It is loaded by path, before the
-package's directory disappears from view, and must import nothing of it.  Its
-builtins are a copy, so that what a guest does to its own does not show here.
+With _guest_errors.py, whose namespace it shares, the only Python of ours on
+the guest's side.  Nothing here is trusted by the host: a guest may have
+changed all of it.  It is loaded by path, before the package's directory
+disappears from view, and must import nothing of it.  Its builtins are a copy,
+so that what a guest does to its own does not show here.
 """
 
 import _ast
@@ -17,16 +18,17 @@ import pickle
 import signal
 import sys
 import time
-import traceback
 from os import _exit, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox._guest_errors import MESSAGE_LIMIT, account_of
 
 JOB_FD, RESULT_FD = 4, 3
 FRAME_MAGIC = 0x46425343
 FRAME_JOB, FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED = 1, 2, 3, 4
 HEADER = 16  # magic, kind: 4 bytes each; length: 8; of this machine's order
 
-TEXT_LIMIT = 64 * 1024  # characters of a message
-TRACEBACK_LIMIT = 256 * 1024
 PROTOCOL = 5
 
 _TOO_LARGE = {
@@ -36,7 +38,6 @@ _TOO_LARGE = {
     "where they take about twice their size; pass a larger memory=",
 }
 
-_OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
 _order = sys.byteorder
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
-        kind, payload = FRAME_ERROR, _encode_error(error)
+        kind, payload = FRAME_ERROR, _dump(account_of(error))
     _finish()
     _send(kind, payload)
     _exit(0)
@@ -245,7 +246,7 @@ def _encode_value(value):
         text = str(error)
     except RecursionError:
         text = "a value nested too deeply"
-    return FRAME_UNSUPPORTED, _dump({"type": text[:TEXT_LIMIT]})
+    return FRAME_UNSUPPORTED, _dump({"type": text[:MESSAGE_LIMIT]})
 
 
 def _pickle(value):
@@ -303,52 +304,6 @@ def _type_name(kind, obj):
 
 def _dump(value):
     return pickle.dumps(value, PROTOCOL)
-
-
-def _encode_error(error):
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(error)
-    except BaseException:
-        message = f"<{name} whose str() failed>"
-    try:
-        text = _format(error)
-    except BaseException:
-        text = f"{name}: {message}\n"
-    return _dump(
-        {
-            "type": _cut(name, TEXT_LIMIT),
-            "message": _cut(message, TEXT_LIMIT),
-            "traceback": _cut(text, TRACEBACK_LIMIT),
-        }
-    )
-
-
-def _cut(text, limit):
-    text = str.__str__(text)
-    if len(text) > limit:
-        text = text[: limit // 2] + "\n...\n" + text[-limit // 2 :]
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _format(error):
-    if isinstance(error, SyntaxError) and error.text is None:
-        # The compiler proper, unlike the parser, looks for a file.
-        error.text = linecache.getline(error.filename or "", error.lineno or 0)
-    error.__traceback__ = _without_ours(error.__traceback__)
-    return "".join(traceback.format_exception(error))
-
-
-def _without_ours(trace):
-    """Drop the frames of this file, which come first."""
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename == _OUR_FILE
-    ):
-        trace = trace.tb_next
-    return trace
 
 
 def _exit_code(error):

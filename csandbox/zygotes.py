@@ -31,6 +31,9 @@ BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
+# Executed in this order, in one namespace.
+GUEST_FILES = ("_guest_errors.py", "_guest.py")
+
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
 _FLAGS = ("-I", "-S", "-B", "-X", "utf8")
@@ -46,8 +49,9 @@ _core = module_from_spec(_spec)
 _loader.exec_module(_core)
 import builtins
 _guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
-with open({guest!r}, "rb") as _file:
-    exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
+for _path in {guest!r}:
+    with open(_path, "rb") as _file:
+        exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
 _core.serve(_guest["preload"])
 _guest["main"]()
 """
@@ -223,14 +227,13 @@ def _start(template: Template) -> Zygote:
 
 
 def _bootstrap() -> str:
+    here = os.path.dirname(os.path.abspath(__file__))
     return _BOOTSTRAP.format(
         path=import_path(),
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=os.path.join(
-            os.path.dirname(os.path.abspath(__file__)), "_guest.py"
-        ),
+        guest=[os.path.join(here, name) for name in GUEST_FILES],
     )
 
 
