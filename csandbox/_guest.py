@@ -22,7 +22,13 @@ from os import _exit, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest_errors import MESSAGE_LIMIT, account_of
+    from csandbox._guest_errors import (
+        NAME_LIMIT,
+        PATH_LIMIT,
+        account_of,
+        cut,
+        place_of,
+    )
 
 JOB_FD, RESULT_FD = 4, 3
 FRAME_MAGIC = 0x46425343
@@ -75,7 +81,8 @@ def main() -> None:
     sys.orig_argv = [sys.executable, *sys.argv]
     try:
         value = _do(job)
-        kind, payload = _encode_value(value)
+        named = job.get("outputs") is not None
+        kind, payload = _encode_value(value, named)
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
@@ -233,20 +240,26 @@ def _renamed(code, old, new):
 
 
 class _Unsupported(Exception):
-    pass
+    """Of the name of a kind of things, and one that may not cross."""
+
+    def __init__(self, name, thing=None):
+        super().__init__(name)
+        self.thing = thing
 
 
-def _encode_value(value):
+def _encode_value(value, named):
     """Return the kind and payload of the frame for a value."""
     try:
         if isinstance(value, type):
-            raise _Unsupported(f"the class {value.__qualname__}")
+            raise _Unsupported(f"the class {value.__qualname__}", value)
         return FRAME_VALUE, _pickle(value)
     except _Unsupported as error:
-        text = str(error)
+        text, thing = str(error), error.thing
     except RecursionError:
-        text = "a value nested too deeply"
-    return FRAME_UNSUPPORTED, _dump({"type": text[:MESSAGE_LIMIT]})
+        text, thing = "a value nested too deeply", None
+    path = "" if thing is None else place_of(thing, value, named=named)
+    account = {"type": cut(text, NAME_LIMIT), "path": cut(path, PATH_LIMIT)}
+    return FRAME_UNSUPPORTED, _dump(account)
 
 
 def _pickle(value):
@@ -262,7 +275,7 @@ def _pickle(value):
             if issubclass(kind, type) and obj in plain:
                 return NotImplemented
             if kind not in plain:
-                raise _Unsupported(_type_name(kind, obj))
+                raise _Unsupported(_type_name(kind, obj), obj)
             reduce = plain[kind]
             return NotImplemented if reduce is None else reduce(obj)
 

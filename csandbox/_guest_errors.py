@@ -1,5 +1,6 @@
-"""What the guest's side says of an exception, as plain data.
+"""What the guest's side says of an end without a value, as plain data.
 
+That is, of an exception, and of the place of a thing that may not cross.
 Runs inside, in one namespace with _guest.py and under the same rules.  The
 bounds here keep an honest account readable; the host checks its own.
 """
@@ -15,6 +16,10 @@ INNER_TEXT_LIMIT = 256 * 1024  # of all texts of all others
 NOTES_LIMIT = 32  # of one exception
 DEPTH_LIMIT = 16  # causes of causes, groups in groups
 ERRORS_LIMIT = 128
+
+KEY_LIMIT = 40  # characters of a key
+PATH_LIMIT = 1000  # characters
+LOOKS_LIMIT = 1_000_000  # things that a search looks at
 
 _OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
 
@@ -172,3 +177,111 @@ def cut(text, limit):
     if len(text) > limit:
         text = text[: limit // 2] + "\n...\n" + text[-(limit // 2) :]
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+# --- places ------------------------------------------------------------------
+
+# Steps that are no text to be put behind what was.
+_KEY, _ELEMENT, _ITEM = range(3)
+_SIMPLE = (str, bytes, bool, int, float, complex, type(None))
+
+
+def place_of(thing, value, *, named):
+    """Return an expression for where a value holds a thing, "" if not found.
+
+    With `named`, the value is a dict of variables of the guest.
+    """
+    try:
+        steps = _steps_to(thing, value)
+        if steps is None:
+            return ""
+        path = _path(steps, named)
+    except BaseException:  # it changed meanwhile, or lies
+        return ""
+    half = PATH_LIMIT // 2
+    return path if len(path) <= 2 * half else f"{path[:half]}...{path[-half:]}"
+
+
+def _steps_to(thing, value):
+    """Return the steps from the value to the first place of the thing.
+
+    In the order in which pickle goes, and never into one thing twice.
+    """
+    if thing is value:
+        return []
+    steps = []
+    open_ones = [_parts(value)]
+    entered = {id(value)}
+    for _ in range(LOOKS_LIMIT):
+        step, part = next(open_ones[-1], (None, None))
+        if part is thing:
+            return [*steps, step]
+        if step is None:
+            open_ones.pop()
+            if not open_ones:
+                return None
+            steps.pop()
+        elif type(part) not in _SIMPLE and id(part) not in entered:
+            entered.add(id(part))
+            steps.append(step)
+            open_ones.append(_parts(part))
+    return None
+
+
+def _parts(value):
+    """Yield (step, thing) for all that a value of a kind that crosses holds.
+
+    A step is a pair of a kind of step and what it needs.
+    """
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if issubclass(kind, dict):
+        if name == "collections.defaultdict":
+            yield (".default_factory", None), value.default_factory
+        for key, item in dict.items(value):
+            yield (_KEY, None), key
+            yield (_ITEM, key), item
+    elif issubclass(kind, (list, tuple)) or name == "collections.deque":
+        for index, item in enumerate(value):
+            yield (_ITEM, index), item
+    elif issubclass(kind, (set, frozenset)):
+        for item in value:
+            yield (_ELEMENT, None), item
+    elif kind is slice:
+        for name in (".start", ".stop", ".step"):
+            yield (name, None), getattr(value, name[1:])
+    elif name in ("datetime.datetime", "datetime.time"):
+        yield (".tzinfo", None), value.tzinfo
+
+
+def _path(steps, named):
+    path, of = "result", ""
+    if named and steps:
+        name = steps[0][1]
+        path = name if name.isidentifier() else f"outputs[{_key(name)}]"
+        steps = steps[1:]
+    for step, key in steps:
+        if step == _KEY:
+            path, of = "a key", f" of {path}{of}"
+        elif step == _ELEMENT:
+            path, of = "an element", f" of {path}{of}"
+        else:
+            path += f"[{_key(key)}]" if step == _ITEM else step
+    return path + of
+
+
+def _key(key):
+    """Return a short expression for a key, or what kind of thing it is."""
+    kind = type(key)
+    if kind is tuple and 0 < len(key) <= 4:
+        comma = "," if len(key) == 1 else ""
+        return f"({', '.join(map(_key, key))}{comma})"
+    if kind not in _SIMPLE or (kind is int and key.bit_length() > 128):
+        return f"<{kind.__name__}>"[:KEY_LIMIT]
+    if kind not in (str, bytes):
+        return repr(key)
+    more = "..." if len(key) > KEY_LIMIT else ""
+    text = repr(key[:KEY_LIMIT])
+    if kind is str and not {"'", '"'} & {*text[1:-1]}:
+        text = f'"{text[1:-1]}"'
+    return text + more

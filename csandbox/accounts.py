@@ -6,10 +6,11 @@ the types and sizes that the guest's side of ours would send is checked here.
 
 from __future__ import annotations
 
-from csandbox.errors import GuestError
+from csandbox.errors import GuestError, ResultError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Somewhat more than the guest's side sends, which has cut what was longer.
@@ -19,6 +20,8 @@ NAME_LIMIT = 200  # characters
 NOTES_LIMIT = 64  # of one exception
 DEPTH_LIMIT = 16  # causes of causes, groups in groups
 ERRORS_LIMIT = 128
+KIND_LIMIT = 1000  # characters of what may not cross
+PATH_LIMIT = 2000  # characters of where it is
 NAMELESS = "<unnamed>"
 
 
@@ -94,3 +97,40 @@ def _checked_name(name: object) -> str:
     parts = name.split(".") if len(name) <= NAME_LIMIT else [""]
     named = all(each.isidentifier() or each == "<locals>" for each in parts)
     return name if named else NAMELESS
+
+
+def refused_value(
+    account: object, way_out: Callable[[str], str]
+) -> ResultError | None:
+    """Return the error for a value that may not cross, or None.
+
+    An account is a dict of "type" and perhaps "path".  `way_out` says how
+    people make plain data of a type, or "".
+    """
+    if type(account) is not dict:
+        return None
+    type_name, path = account.get("type"), account.get("path", "")
+    if type(type_name) is not str or type(path) is not str:
+        return None
+    type_name, path = type_name[:KIND_LIMIT], path[:PATH_LIMIT]
+    what = _with_article(type_name)
+    where = f"{path} is {what}" if path else f"the guest's value holds {what}"
+    instead = ", such as numbers, strings, lists and dicts, instead"
+    if path.endswith(".default_factory"):
+        instead = " instead: dict() of the defaultdict"
+    elif way_out(type_name):
+        instead = f" instead: {way_out(type_name)}"
+    return ResultError(
+        f"{where}, which cannot cross; return plain data{instead}",
+        type_name=type_name,
+        path=path,
+    )
+
+
+def _with_article(type_name: str) -> str:
+    type_name = type_name.removeprefix("builtins.")
+    if type_name.startswith(("a ", "an ", "the ")):
+        return type_name
+    if " " in type_name:  # a function, a class: with its own name
+        return f"the {type_name}"
+    return f"{'an' if type_name[:1] in [*'aeiouAEIOU'] else 'a'} {type_name}"

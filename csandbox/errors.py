@@ -175,7 +175,19 @@ class OutputLimitError(LimitError):
 
 
 class ResultError(SandboxError):
-    """Raised when the guest's value cannot or may not cross to the host."""
+    """Raised when the guest's value cannot or may not cross to the host.
+
+    If it holds something that may not, `type_name` says what that is, such
+    as "pathlib.PosixPath", and `path` where, such as 'result["rows"][3]';
+    each is "" if it is not known.  Both are what the guest says.
+    """
+
+    def __init__(
+        self, message: str, *, type_name: str = "", path: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.path = path
 
 
 class Cancelled(SandboxError):

@@ -431,21 +431,9 @@ def _open_frame(
     if kind == _csandbox.FRAME_ERROR:
         told = accounts.guest_error(value)
     else:
-        told = _refused(value)
+        told = accounts.refused_value(value, _way_out)
     return None, told or ResultError(
         "the guest sent a malformed account of its end"
-    )
-
-
-def _refused(account: Any) -> ResultError | None:
-    if type(account) is not dict or type(account.get("type")) is not str:
-        return None
-    # The guest's side cuts it too, if the guest has left it whole.
-    type_name = account["type"][: accounts.TEXT_LIMIT]
-    return ResultError(
-        f"the guest's value holds {type_name}, which cannot cross; return "
-        "plain data, such as numbers, strings, lists and dicts, instead"
-        + _way_out(type_name)
     )
 
 
@@ -453,7 +441,7 @@ def _way_out(type_name: str) -> str:
     """Return how people make plain data of such a thing, or ""."""
     for prefix, way in _WAYS_OUT:
         if type_name.startswith(prefix):
-            return f": {way}"
+            return way
     return ""
 
 
