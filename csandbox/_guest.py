@@ -1,9 +1,10 @@
 """What runs inside: in the zygote `preload`, in each cell `main`.
 
-The only Python of ours on the guest's side.  Nothing here is trusted by the
-host: a guest may have changed all of it.  It is loaded by path, before the
-package's directory disappears from view, and must import nothing of it.  Its
-builtins are a copy, so that what a guest does to its own does not show here.
+With _guest_errors.py, whose namespace it shares, the only Python of ours on
+the guest's side.  Nothing here is trusted by the host: a guest may have
+changed all of it.  It is loaded by path, before the package's directory
+disappears from view, and must import nothing of it.  Its builtins are a copy,
+so that what a guest does to its own does not show here.
 """
 
 import _ast
@@ -17,8 +18,18 @@ import pickle
 import signal
 import sys
 import time
-import traceback
 from os import _exit, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox._guest_errors import (
+        _OUR_FILE,
+        NAME_LIMIT,
+        PATH_LIMIT,
+        account_of,
+        cut,
+        place_of,
+    )
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -31,8 +42,6 @@ LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
 
-TEXT_LIMIT = 64 * 1024  # characters of a message
-TRACEBACK_LIMIT = 256 * 1024
 REPR_LIMIT = 1000
 PROTOCOL = 5
 
@@ -47,7 +56,6 @@ _TOO_LARGE = {
 CORE = VALUES_SOURCE = None
 _values = None  # its code, once it is needed
 
-_OUR_FILE = "<csandbox>"  # as the bootstrap compiles it
 _order = sys.byteorder
 
 
@@ -87,12 +95,12 @@ def main() -> None:
     sys.orig_argv = [sys.executable, *sys.argv]
     try:
         value = _do(job)
-        kind, outgoing = _encode_value(value, job["on_unsupported"])
+        kind, outgoing = _encode_value(value, job)
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
         kind, outgoing = FRAME_ERROR, _Outgoing()
-        outgoing.write(_encode_error(error))
+        outgoing.write(_dump(account_of(error)))
     _finish()
     outgoing.send(kind)
     _exit(0)
@@ -257,7 +265,11 @@ def _renamed(code, old, new):
 
 
 class _Unsupported(Exception):
-    pass
+    """Of the name of a kind of things, and one that may not cross."""
+
+    def __init__(self, name, thing=None):
+        super().__init__(name)
+        self.thing = thing
 
 
 class _Outgoing:
@@ -296,20 +308,24 @@ class _Outgoing:
         _write(_header(kind, size, at))
 
 
-def _encode_value(value, on_unsupported):
+def _encode_value(value, job):
     """Return the kind of frame for a value, and what goes in it."""
     outgoing = _Outgoing()
+    show = job["on_unsupported"] == "repr"
     try:
-        if isinstance(value, type) and on_unsupported != "repr":
-            raise _Unsupported(f"the class {value.__qualname__}")
-        _Pickler(outgoing, on_unsupported == "repr").dump(value)
+        if isinstance(value, type) and not show:
+            raise _Unsupported(f"the class {value.__qualname__}", value)
+        _Pickler(outgoing, show).dump(value)
         return FRAME_VALUE, outgoing
     except _Unsupported as error:
-        text = str(error)
+        text, thing = str(error), error.thing
     except RecursionError:
-        text = "a value nested too deeply"
+        text, thing = "a value nested too deeply", None
+    named = job.get("outputs") is not None
+    path = "" if thing is None else place_of(thing, value, named=named)
+    account = {"type": cut(text, NAME_LIMIT), "path": cut(path, PATH_LIMIT)}
     outgoing = _Outgoing()
-    outgoing.write(_dump({"type": text[:TEXT_LIMIT]}))
+    outgoing.write(_dump(account))
     return FRAME_UNSUPPORTED, outgoing
 
 
@@ -361,7 +377,7 @@ class _Pickler(pickle.Pickler):
         if written is None and self.show_unsupported:
             written = "repr", (_type_name(kind, obj), _repr(kind, obj))
         if written is None:
-            raise _Unsupported(_type_name(kind, obj))
+            raise _Unsupported(_type_name(kind, obj), obj)
         return _rebuild, written
 
 
@@ -432,52 +448,6 @@ def _type_name(kind, obj):
 
 def _dump(value):
     return pickle.dumps(value, PROTOCOL)
-
-
-def _encode_error(error):
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(error)
-    except BaseException:
-        message = f"<{name} whose str() failed>"
-    try:
-        text = _format(error)
-    except BaseException:
-        text = f"{name}: {message}\n"
-    return _dump(
-        {
-            "type": _cut(name, TEXT_LIMIT),
-            "message": _cut(message, TEXT_LIMIT),
-            "traceback": _cut(text, TRACEBACK_LIMIT),
-        }
-    )
-
-
-def _cut(text, limit):
-    text = str.__str__(text)
-    if len(text) > limit:
-        text = text[: limit // 2] + "\n...\n" + text[-limit // 2 :]
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _format(error):
-    if isinstance(error, SyntaxError) and error.text is None:
-        # The compiler proper, unlike the parser, looks for a file.
-        error.text = linecache.getline(error.filename or "", error.lineno or 0)
-    error.__traceback__ = _without_ours(error.__traceback__)
-    return "".join(traceback.format_exception(error))
-
-
-def _without_ours(trace):
-    """Drop the frames of this file, which come first."""
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename == _OUR_FILE
-    ):
-        trace = trace.tb_next
-    return trace
 
 
 def _exit_code(error):

@@ -55,24 +55,52 @@ class SandboxError(Exception):
 class GuestError(SandboxError):
     """Raised when the guest's code raised an exception and did not catch it.
 
-    `type_name` is the name of its class, `message` its text, and `traceback`
-    the whole report as Python prints it, "" if the guest sent none.
+    All that it says is text and further GuestErrors, never an object of the
+    guest, and all of it is what the guest says; where that is long, parts
+    are left out.
+
+    `type_name` is the name of its class: dotted identifiers, at most 200
+    characters, or "<unnamed>" if the guest's name is no such thing.
+    `message` is its text, and `traceback` the whole report as Python prints
+    it, "" if the guest sent none.  `notes` are what `add_note` added.
+
+    `cause` is the exception that it was raised from, and `context` the one
+    that was being handled, if Python would show it; each is None otherwise.
+    `exceptions` are those of an exception group.  The tracebacks of all
+    these tell of no causes: those are in the outermost one's.  There are at
+    most 128 of them, 16 levels deep.
     """
 
     def __init__(
-        self, type_name: str, message: str, traceback: str = ""
+        self,
+        type_name: str,
+        message: str,
+        traceback: str = "",
+        *,
+        notes: tuple[str, ...] = (),
+        cause: GuestError | None = None,
+        context: GuestError | None = None,
+        exceptions: tuple[GuestError, ...] = (),
     ) -> None:
+        # The others are no arguments of an exception: pickle and copy take
+        # them from its attributes.
         super().__init__(type_name, message, traceback)
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
+        self.notes = notes
+        # Not __cause__ and __context__: the traceback tells of them.
+        self.cause = cause
+        self.context = context
+        self.exceptions = exceptions
 
     def _message(self) -> str:
         if self.traceback:
             return self.traceback.rstrip("\n")
+        first = self.type_name
         if self.message:
-            return f"{self.type_name}: {self.message}"
-        return self.type_name
+            first = f"{first}: {self.message}"
+        return "\n".join([first, *self.notes])
 
 
 class GuestExit(SandboxError):
@@ -147,7 +175,19 @@ class OutputLimitError(LimitError):
 
 
 class ResultError(SandboxError):
-    """Raised when the guest's value cannot or may not cross to the host."""
+    """Raised when the guest's value cannot or may not cross to the host.
+
+    If it holds something that may not, `type_name` says what that is, such
+    as "pathlib.PosixPath", and `path` where, such as 'result["rows"][3]';
+    each is "" if it is not known.  Both are what the guest says.
+    """
+
+    def __init__(
+        self, message: str, *, type_name: str = "", path: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.path = path
 
 
 class Cancelled(SandboxError):

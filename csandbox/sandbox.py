@@ -9,7 +9,7 @@ import sys
 from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 
-from csandbox import _csandbox, shipping, zygotes
+from csandbox import _csandbox, accounts, shipping, zygotes
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 FILENAME = "<guest>"
-TEXT_LIMIT = 300_000  # characters of a message or traceback
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
 # Beyond the policy's env: what programs cannot do without.
@@ -482,23 +481,13 @@ def _open_frame(
         return None, ResultError(f"the guest's value may not cross: {error}")
     if kind == _csandbox.FRAME_VALUE:
         return value, None
-    names = ["type"]
+    told: SandboxError | None
     if kind == _csandbox.FRAME_ERROR:
-        names += ["message", "traceback"]
-    if type(value) is not dict or any(
-        type(value.get(name)) is not str for name in names
-    ):
-        return None, ResultError(
-            "the guest sent a malformed account of its end"
-        )
-    # The guest's side cuts them too, if the guest has left it whole.
-    texts = [value[name][:TEXT_LIMIT] for name in names]
-    if kind == _csandbox.FRAME_ERROR:
-        return None, GuestError(*texts)
-    return None, ResultError(
-        f"the guest's value holds {texts[0]}, which cannot cross; return "
-        "plain data, such as numbers, strings, lists and dicts, instead"
-        + _way_out(texts[0])
+        told = accounts.guest_error(value)
+    else:
+        told = accounts.refused_value(value, _way_out)
+    return None, told or ResultError(
+        "the guest sent a malformed account of its end"
     )
 
 
@@ -506,7 +495,7 @@ def _way_out(type_name: str) -> str:
     """Return how people make plain data of such a thing, or ""."""
     for prefix, way in _WAYS_OUT:
         if type_name.startswith(prefix):
-            return f": {way}"
+            return way
     return ""
 
 

@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 from threading import RLock
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
         cargo = Cargo()
         pickle.Pickler(cargo, _PROTOCOL).dump(inputs)
         return cargo.close()
-    return _dump_by_value(inputs, roots, "inputs")
+    return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
 
 
 def dump_call(
@@ -90,7 +90,9 @@ def dump_call(
     roots: tuple[str, ...],
 ) -> Cargo:
     """Return a call as cargo; `roots` are what the cell can see."""
-    return _dump_by_value((function, args, kwargs), roots, "the call")
+    value = function, args, kwargs
+    places = {_called(function): function, "args": args, "kwargs": kwargs}
+    return _dump_by_value(value, roots, "the call", places)
 
 
 def source_of(function: object) -> tuple[str, int, list[str]] | None:
@@ -123,7 +125,22 @@ def _last_line(code: CodeType) -> int:
     return last
 
 
-def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> Cargo:
+def _called(function: object) -> str:
+    """Return what a message calls a target."""
+    if type(function) is FunctionType:
+        return f"the function {function.__name__}"
+    method = type(function) is MethodType and function.__func__
+    if type(method) is FunctionType:
+        return f"the method {method.__qualname__}"
+    return "the callable"
+
+
+def _dump_by_value(
+    value: object,
+    roots: tuple[str, ...],
+    what: str,
+    places: dict[str, object],
+) -> Cargo:
     import cloudpickle
 
     cargo = Cargo()
@@ -145,13 +162,24 @@ def _dump_by_value(value: object, roots: tuple[str, ...], what: str) -> Cargo:
             ) from None
         except Exception as error:
             raise TypeError(
-                f"{what} cannot be sent to the sandbox: {error}; "
+                _explain(value, places)
+                or f"{what} cannot be sent to the sandbox: {error}; "
                 "send plain data, and open files or locks inside"
             ) from error
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
     return cargo.close()
+
+
+def _explain(value: object, places: dict[str, object]) -> str | None:
+    """Say what in a value failed and where, if that can be found."""
+    from csandbox import untransportable
+
+    try:
+        return untransportable.explain(places, value, _PROTOCOL)
+    except Exception:  # what it looks at may change meanwhile
+        return None
 
 
 def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:

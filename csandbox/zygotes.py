@@ -33,6 +33,9 @@ BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
+# Executed in this order, in one namespace.
+GUEST_FILES = ("_guest_errors.py", "_guest.py")
+
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
 _FLAGS = ("-I", "-S", "-B", "-X", "utf8")
@@ -48,10 +51,11 @@ _core = module_from_spec(_spec)
 _loader.exec_module(_core)
 import builtins
 _guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
-with open({folder!r} + "/_guest.py", "rb") as _file:
-    exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
+for _path in {guest!r}:
+    with open(_path, "rb") as _file:
+        exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
 _guest["CORE"] = _core
-with open({folder!r} + "/_guest_values.py", "rb") as _file:
+with open({values!r}, "rb") as _file:
     _guest["VALUES_SOURCE"] = _file.read()
 _core.serve(_guest["preload"])
 _guest["main"]()
@@ -242,12 +246,14 @@ def _start(template: Template) -> Zygote:
 
 
 def _bootstrap() -> str:
+    here = os.path.dirname(os.path.abspath(__file__))
     return _BOOTSTRAP.format(
         path=import_path(),
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        folder=os.path.dirname(os.path.abspath(__file__)),
+        guest=[os.path.join(here, name) for name in GUEST_FILES],
+        values=os.path.join(here, "_guest_values.py"),
     )
 
 

@@ -135,6 +135,19 @@ def test_text_of_the_guest_is_inert_when_shown_and_exact_in_the_fields():
     assert "\x1b" not in str(UnavailableError("", "s", 0, "r", evil))
 
 
+def test_a_guest_error_without_traceback_shows_its_notes():
+    error = GuestError("ValueError", "no", notes=("a\x1b", "b"))
+    assert str(error) == "ValueError: no\na\\x1b\nb"
+
+
+def test_a_guest_error_holds_others_and_is_not_chained_to_them():
+    inner = GuestError("KeyError", "'x'")
+    error = GuestError("E", "", cause=inner, exceptions=(inner,))
+    assert (error.cause, error.context) == (inner, None)
+    assert error.exceptions == (inner,)
+    assert error.__cause__ is None
+
+
 def test_a_guest_error_is_never_what_the_guest_raised():
     error = GuestError("KeyboardInterrupt", "")
     assert not isinstance(error, KeyboardInterrupt)

@@ -375,7 +375,7 @@ for each in data:
     dribble = """
 import time
 while True:
-    put(struct.pack('=IIQ', 0x46425343, VALUE, 1 << 20)[:15])
+    put(struct.pack('=IIQQ', 0x46425343, VALUE, 1 << 20, INLINE)[:15])
     time.sleep(60)
 """
     assert send(dribble, timeout=0.4).error.limit == "timeout"

@@ -787,7 +787,7 @@ def test_a_value_of_empty_containers_stays_within_its_memory(payload):
 def test_a_result_of_empty_sets_is_refused():
     source = """
 payload = b'\\x80\\x05](' + b'\\x8f' * (1 << 20) + b'e.'
-frame = struct.pack('IIQ', magic, kind, len(payload)) + payload
+frame = struct.pack('IIQQ', magic, kind, len(payload), 2**64 - 1) + payload
 while frame:
     frame = frame[os.write(3, frame):]
 """

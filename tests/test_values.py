@@ -21,7 +21,7 @@ from pandas import testing as same
 
 import csandbox
 import support
-from csandbox import _csandbox
+from csandbox import _csandbox, zygotes
 from csandbox.errors import GuestError, LimitError, ResultError
 
 PACKAGE = Path(csandbox.__file__).parent
@@ -32,8 +32,9 @@ PANDAS = {"preload": ("numpy", "pandas"), "timeout": 60}
 def load_guest():
     """Return the names of _guest.py, as a zygote has them."""
     names = {"__name__": "guest", "__builtins__": {**vars(builtins)}}
-    source = (PACKAGE / "_guest.py").read_text()
-    exec(compile(source, "<csandbox>", "exec"), names)
+    for name in zygotes.GUEST_FILES:
+        source = (PACKAGE / name).read_text()
+        exec(compile(source, "<csandbox>", "exec"), names)
     names["VALUES_SOURCE"] = (PACKAGE / "_guest_values.py").read_text()
     return names
 
