@@ -345,17 +345,14 @@ class _Pickler(pickle.Pickler):
         self.plain = None  # filled when something asks for it
 
     def dump(self, value):
-        module = type(sys)("csandbox")
-        module.rebuild = _rebuild
         before = sys.modules.get("csandbox")
-        sys.modules["csandbox"] = module  # where pickle looks for it
         try:
             super().dump(value)
         finally:
-            if before is None:
-                del sys.modules["csandbox"]
-            else:
+            if before is not None:
                 sys.modules["csandbox"] = before
+            elif self.plain is not None:
+                sys.modules.pop("csandbox", None)
 
     # Called for all that pickle itself does not know by heart: objects that
     # may not be plain, and the classes that rebuild those that are.
@@ -365,6 +362,9 @@ class _Pickler(pickle.Pickler):
         if self.plain is None:
             self.plain = _plain_types()
             self.rebuilt = _rebuilt_types(self.outgoing)
+            module = type(sys)("csandbox")
+            module.rebuild = _rebuild
+            sys.modules["csandbox"] = module  # where pickle looks for it
         kind = type(obj)
         if kind in self.plain:
             reduce = self.plain[kind]
