@@ -49,11 +49,11 @@ ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
 }
 _WAYS_OUT = (
-    ("numpy.ndarray", "array.tolist()"),
-    ("numpy.", "scalar.item()"),
-    ("pandas.core.frame", 'frame.to_dict("list") or frame.to_csv()'),
-    ("pandas.core.series", "series.tolist() or series.to_dict()"),
-    ("pandas.", "str(), .isoformat() or .tolist() of it"),
+    ("numpy.ndarray", "array.tolist(), or array.astype() of a plain dtype"),
+    ("numpy.ma.", "array.filled() or array.tolist()"),
+    ("numpy.", ".item(), .tolist() or str() of it"),
+    ("pandas.core.", "with .astype() of plain columns, or .to_dict() of it"),
+    ("pandas.", "str() or .tolist() of it"),
     ("pathlib.", "str(path)"),
     ("_io.BytesIO", "buffer.getvalue()"),
     ("builtins.generator", "list(generator)"),
@@ -79,14 +79,20 @@ def run(
     `inputs` as its variables; its value is that of its last statement if
     that is an expression, or else None; with `outputs`, names of variables,
     it is a dict of those.  A callable is called with `args` and `kwargs`,
-    and travels by value, as they do: the cell works on copies.  `stdin` is
-    what the guest reads from its standard input.  `overrides` are fields of
-    Policy, such as timeout=2.
+    and travels by value, as they do: the cell works on copies, but for arrays
+    and other buffers of 64 KiB and more, which it can only read.  `stdin` is
+    what the guest reads from its standard input.  `on_unsupported` says what
+    becomes of things in the value that cannot cross: "error", or "repr" for a
+    Repr in the place of each.  `overrides` are fields of Policy, such as
+    timeout=2.
 
     What the guest prints appears on `sys.stdout` and `sys.stderr` as it
     comes.  The value is plain data: None, bool, int, float, complex, str,
     bytes, bytearray, list, tuple, dict, set, frozenset, Ellipsis, range,
-    slice, and those of datetime, decimal, fractions, uuid and collections.
+    slice, and those of datetime, zoneinfo, decimal, fractions, uuid and
+    collections; and the arrays and scalars of numpy, read-only, and frames,
+    series, indexes, scalars and nullable arrays of pandas, if the packages
+    are installed here too.
 
     Raises GuestError for an exception of the guest, GuestExit if it exits,
     GuestCrash if a signal kills it, TimeLimitError and other LimitErrors at
