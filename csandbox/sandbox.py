@@ -447,8 +447,8 @@ def _judge(
         )
     if ending == "unsealed":
         return None, ResultError(
-            "the guest's value lies in memory that the guest may still "
-            "change: its processes could not be ended in time"
+            "the guest's value lies in memory that could not be sealed, as "
+            "the guest had not ended, or not be mapped, as there is no room"
         )
     return None, UnavailableError(
         "",

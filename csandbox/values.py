@@ -27,6 +27,10 @@ _NESTING = 8  # levels of structured dtypes
 _FIELDS = 1000  # of one of them
 _DIMENSIONS = 32  # numpy 1 knows no more
 _TEXT = 10_000  # characters of a Repr
+_RANGE = 1 << 24  # items of a range that is made an array
+_COPIES = 3  # of what a pandas object holds, while it is made
+# Kinds that hold no more than their fields do.
+_SMALL = frozenset({"array", "scalar", "text", "bytes", "repr"})
 
 _UNITS = "generic|as|fs|ps|ns|us|ms|s|m|h|D|W|M|Y"
 _SIMPLE = re.compile(
@@ -46,12 +50,15 @@ _MASKED = {
 }
 
 
-def rebuild(kind: str, fields: tuple[Any, ...], region: Buffer | None) -> Any:
-    """Return the thing of a kind that has these fields.
+def rebuild(
+    kind: str, fields: tuple[Any, ...], region: Buffer | None, memory: int
+) -> tuple[Any, int]:
+    """Return the thing of a kind that has these fields, and its size.
 
-    `region` is the buffer that arrays may lie in.  Raises ValueError, in
-    words that are safe to show, if the fields are not such a thing's or what
-    it takes is not installed here.
+    `region` is the buffer that arrays may lie in.  Sizes are bytes beyond
+    what the fields take, at most `memory`.  Raises ValueError, in words that
+    are safe to show, if the fields are not such a thing's, take more, or
+    what it takes is not installed here.
     """
     known = _KINDS.get(kind)
     if known is None:
@@ -59,8 +66,11 @@ def rebuild(kind: str, fields: tuple[Any, ...], region: Buffer | None) -> Any:
     count, build = known
     if len(fields) != count:
         raise ValueError(f"{kind} has {count} fields, not {len(fields)}")
+    size = 0 if kind in _SMALL else _COPIES * _size(fields)
+    if size > memory:
+        raise ValueError(f"a {kind} takes too much memory")
     try:
-        return build(_Builder(region), *fields)
+        return build(_Builder(region), *fields), size
     except (_Bad, MemoryError):
         raise
     except Exception as error:
@@ -68,6 +78,17 @@ def rebuild(kind: str, fields: tuple[Any, ...], region: Buffer | None) -> Any:
         raise ValueError(
             f"not the fields of a valid {kind}: {type(error).__name__}"
         ) from error
+
+
+def _size(fields: tuple[Any, ...] | list[Any], depth: int = 4) -> int:
+    """Return about how many bytes the arrays in fields hold."""
+    size = 8 * len(fields)
+    for each in fields:
+        if type(each) is tuple or type(each) is list:
+            size += _size(each, depth - 1) if depth else 0
+        else:
+            size += getattr(each, "nbytes", 0)
+    return size
 
 
 class _Bad(ValueError):
@@ -209,7 +230,7 @@ class _Builder:
     def multiindex(self, levels: object, codes: object, names: object) -> Any:
         pd = _import("pandas")
         return pd.MultiIndex(
-            levels=[_index(pd, x) for x in _expect(levels, list, "levels")],
+            levels=[_short(pd, x) for x in _expect(levels, list, "levels")],
             codes=[_plain(x, 1) for x in _expect(codes, list, "codes")],
             names=[_name(each) for each in _expect(names, list, "names")],
             copy=True,
@@ -394,7 +415,7 @@ def _category_column(
 ) -> Any:
     return pd.Categorical.from_codes(
         _plain(codes, 1),
-        categories=_index(pd, categories),
+        categories=_short(pd, categories),
         ordered=_expect(ordered, bool, "ordered"),
     )
 
@@ -430,6 +451,14 @@ def _index(pd: Any, index: object) -> Any:
     if not isinstance(index, pd.Index):
         raise _Bad("not an index")
     return index
+
+
+def _short(pd: Any, index: object) -> Any:
+    """Return an index that pandas will look at; a range has no size yet."""
+    made = _index(pd, index)
+    if type(made) is pd.RangeIndex and len(made) > _RANGE:
+        raise _Bad("a range of it is too long")
+    return made
 
 
 def _name(name: object) -> object:

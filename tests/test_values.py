@@ -742,8 +742,8 @@ def scribble():
 threading.Thread(target=scribble, daemon=True).start()
 data = b'\\x80\\4\\x42' + struct.pack('<I', 1000)
 os.pwrite(STORE, b'\\x80\\4ccsandbox\\nrebuild\\n\\x8c\\5array(\\x8c\\3|u1'
-          b'M\\xe8\\3\\x85\\x8c\\1CM\\xe8\\3M\\xe8\\3\\x86t\\x86R.', 0)
-send(VALUE, 52, 0)
+          b'M\\xe8\\3\\x85\\x8c\\1CM\\xe8\\3M\\xe8\\3\\x86t\\x86R.', 4096)
+send(VALUE, 52, 4096)
 while True: pass
 """
     length = len(
@@ -920,3 +920,59 @@ def test_what_cannot_cross_is_named(value):
     assert type(value).__name__ in str(caught.value)
     got, _ = written([value], "repr")
     assert type(_csandbox.decode(got)[0]) is csandbox.Repr
+
+
+# --- what a value may hold ---------------------------------------------------
+
+
+def test_what_pandas_copies_counts_as_memory():
+    # The same megabyte of the store, copied again and again.
+    region = bytes(M)
+    array = rebuilt_opcodes("array", ("<f8", (M // 8,), "C", (0, M)))
+    index = rebuilt_opcodes("range", (0, M // 8, 1, None))
+    series = (
+        b"ccsandbox\nrebuild\n\x8c\x06series((\x8c\x05plain"
+        + array + b"t" + index + b"Nt\x86R"
+    )  # fmt: skip
+    made = _csandbox.decode(
+        b"\x80\x04" + series + b".", region=region, memory=8 * M
+    )
+    assert len(made) == M // 8
+    data = b"\x80\x04](" + 30 * series + b"e."
+    with pytest.raises(ValueError, match="too much memory"):
+        _csandbox.decode(data, region=region, memory=50 * M)
+
+
+def rebuilt_opcodes(kind, fields):
+    return b"ccsandbox\nrebuild\n" + plain((kind, fields)) + b"R"
+
+
+def test_long_ranges_are_no_categories_or_levels():
+    index = rebuilt_opcodes("range", (0, 1 << 40, 1, None))
+    codes = rebuilt_opcodes("array", ("|i1", (1,), "C", b"\0"))
+    for data in (
+        b"\x8c\x06values(\x8c\x08category" + index + codes + b"\x88t\x85\x86",
+        b"\x8c\nmultiindex](" + index + b"e](" + codes + b"e](Ne\x87\x86",
+    ):
+        with pytest.raises(ValueError, match="too long"):
+            _csandbox.decode(b"\x80\x04ccsandbox\nrebuild\n" + data + b"R.")
+
+
+def test_a_host_with_a_limit_on_files_gets_small_results():
+    import hosts
+
+    found = hosts.run(
+        "import csandbox, hosts, resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "large = csandbox.execute('bytes(2_000_000)', timeout=60).error\n"
+        "hosts.show([csandbox.run('len(bytes(5))', timeout=60),\n"
+        "            len(csandbox.run('bytes(900_000)', timeout=60)),\n"
+        "            type(large).__name__])"
+    )
+    assert found == [5, 900_000, "LimitError"]
+
+
+def test_any_size_of_result_may_be_allowed():
+    for size in ("1T", "1024T"):
+        got = csandbox.run("bytes(200_000)", result=size, timeout=60)
+        assert got == bytes(200_000)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fdio.h"
@@ -25,23 +26,34 @@ csb_store_piece(size_t size)
     return piece < LEAST_PIECE ? LEAST_PIECE : piece;
 }
 
-static int
-create(void)
+int
+csb_store_create(const char *name, int *ret_fd)
 {
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = memfd_create("csandbox-store", flags | MFD_NOEXEC_SEAL);
+    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) { /* before Linux 6.3 */
-        fd = memfd_create("csandbox-store", flags);
+        fd = memfd_create(name, flags);
     }
-    return fd;
+    if (fd < 0) {
+        return -errno;
+    }
+    *ret_fd = fd;
+    return 0;
 }
 
 int
-csb_store_make(uint64_t size, int *ret_fd)
+csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size)
 {
-    int fd = create();
-    if (fd < 0) {
-        return -errno;
+    struct rlimit files = {RLIM_INFINITY, RLIM_INFINITY};
+    int fd;
+
+    int created = csb_store_create("csandbox-store", &fd);
+    if (created < 0) {
+        return created;
+    }
+    (void)getrlimit(RLIMIT_FSIZE, &files); /* cannot fail */
+    if (size > files.rlim_cur) {
+        size = files.rlim_cur; /* beyond it is SIGXFSZ */
     }
     if (ftruncate(fd, (off_t)size) < 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0) {
@@ -50,6 +62,7 @@ csb_store_make(uint64_t size, int *ret_fd)
         return result;
     }
     *ret_fd = fd;
+    *ret_size = size;
     return 0;
 }
 

@@ -23,9 +23,14 @@
  * pages, of which the last may be cut short. */
 size_t csb_store_piece(size_t size);
 
+/* An empty memfd that can be sealed and not executed; the caller's to close.
+ * 0 or -errno, as below. */
+int csb_store_create(const char *name, int *ret_fd);
+
 /* A store of that many bytes, all 0, that can neither grow nor shrink; the
- * caller's to close.  0 or -errno, as below. */
-int csb_store_make(uint64_t size, int *ret_fd);
+ * caller's to close.  Smaller if this process may not make so large a file;
+ * ret_size is what it became. */
+int csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size);
 
 /* Takes huge pages for what lies between two multiples of their size, or as
  * far as the last whole one.  What is there stays. */

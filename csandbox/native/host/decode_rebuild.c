@@ -86,10 +86,21 @@ csb_decode_build_rebuilt(struct csb_decoder *d, const struct csb_entry *args,
     if (function == NULL) {
         return -1;
     }
-    ret_made->object = PyObject_CallFunctionObjArgs(
-        function, kind, fields, d->region != NULL ? d->region : Py_None, NULL);
-    if (ret_made->object == NULL) {
+    PyObject *pair = PyObject_CallFunction(
+        function, "OOOn", kind, fields,
+        d->region != NULL ? d->region : Py_None, (Py_ssize_t)d->memory_left);
+    if (pair == NULL) {
         return refuse_fields(d);
+    }
+    Py_ssize_t held = 0;
+    PyObject *made = NULL;
+    if (PyArg_ParseTuple(pair, "On", &made, &held)) {
+        ret_made->object = Py_NewRef(made);
+    }
+    Py_DECREF(pair);
+    if (made == NULL || csb_decode_charge_memory(d, (size_t)held) < 0) {
+        Py_CLEAR(ret_made->object);
+        return -1;
     }
     ret_made->height = args->height;
     ret_made->weight = WEIGHT;

@@ -46,11 +46,13 @@ static int
 fill(InputsObject *self, const struct csb_parts *parts)
 {
     uint64_t done = 0;
-    int result = csb_store_make(parts->end, &self->fd);
+    int result = csb_store_make(parts->end, &self->fd, &self->size);
     if (result < 0) {
         return result;
     }
-    self->size = parts->end;
+    if (self->size < parts->end) {
+        return -EFBIG;
+    }
     if (parts->end >= CSB_HUGE_PAGE) {
         done = copy_pages(self->fd, parts);
     }

@@ -75,7 +75,7 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
         result = open_pipe(0, &watch->result, &fds[CSB_FD_RESULT]);
     }
     if (result == 0) {
-        result = csb_store_make(store_size, &watch->store);
+        result = csb_store_make(store_size, &watch->store, &store_size);
     }
     if (result < 0) {
         return result;
@@ -205,47 +205,52 @@ drive(struct csb_watch *watch, PyObject *sink)
 }
 
 /* The value's bytes, and the store that they may refer to: each a new
- * reference, or both None.  -1 with an exception. */
+ * reference, or None.  -1 with an exception. */
 static int
 take_payload(PyObject *module, const struct csb_watch *watch,
              PyObject **ret_payload, PyObject **ret_region)
 {
-    PyObject *region = Py_NewRef(Py_None);
-    PyObject *payload = Py_NewRef(Py_None);
+    size_t at = (size_t)watch->frame.at, length = (size_t)watch->frame.length;
 
-    if (watch->ending == CSB_ENDING_FRAME && watch->payload == NULL) {
-        Py_SETREF(region,
-                  csb_region_map(module, watch->store, watch->store_size));
-        Py_SETREF(payload, region == NULL
-                               ? NULL
-                               : csb_region_slice(region, watch->frame.at,
-                                                  watch->frame.length));
-    } else if (watch->ending == CSB_ENDING_FRAME) {
-        Py_SETREF(payload,
-                  PyBytes_FromStringAndSize(watch->payload,
-                                            (Py_ssize_t)watch->frame.length));
+    *ret_payload = *ret_region = NULL;
+    if (watch->ending != CSB_ENDING_FRAME) {
+        *ret_payload = Py_NewRef(Py_None);
+        *ret_region = Py_NewRef(Py_None);
+    } else if (watch->payload != NULL) {
+        *ret_payload =
+            PyBytes_FromStringAndSize(watch->payload, (Py_ssize_t)length);
+        *ret_region = Py_NewRef(Py_None);
+    } else {
+        /* An honest guest's pickle lies behind its arrays. */
+        *ret_region = csb_region_map(module, watch->store, at + length);
+        if (*ret_region != NULL) {
+            *ret_payload = csb_region_slice(*ret_region, at, length);
+        }
     }
-    if (payload == NULL) {
-        Py_XDECREF(region);
+    if (*ret_payload == NULL) {
+        Py_CLEAR(*ret_region);
         return -1;
     }
-    *ret_payload = payload;
-    *ret_region = region;
     return 0;
 }
 
 static PyObject *
-report_outcome(PyObject *module, const struct csb_watch *watch)
+report_outcome(PyObject *module, struct csb_watch *watch)
 {
     PyObject *payload, *region;
     const struct csb_stream *out = &watch->streams[0];
     const struct csb_stream *err = &watch->streams[1];
-    bool framed = watch->ending == CSB_ENDING_FRAME;
     double wall = watch->started != 0
                       ? (double)(watch->finished - watch->started) * 1e-9
                       : 0.0;
 
-    if (take_payload(module, watch, &payload, &region) < 0) {
+    int taken = take_payload(module, watch, &payload, &region);
+    if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear(); /* no address space for it */
+        watch->ending = CSB_ENDING_UNSEALED;
+        taken = take_payload(module, watch, &payload, &region);
+    }
+    if (taken < 0) {
         return NULL;
     }
     return Py_BuildValue(
@@ -259,11 +264,12 @@ report_outcome(PyObject *module, const struct csb_watch *watch)
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
         "detail", (unsigned)watch->report.detail, "text", watch->report.text,
         "wait_status", (int)watch->exit.wait_status, "kind",
-        framed ? (int)watch->frame.kind : 0, "payload", payload, "region",
-        region, "stdout", out->size > 0 ? out->data : "",
-        (Py_ssize_t)out->size, "stderr", err->size > 0 ? err->data : "",
-        (Py_ssize_t)err->size, "stdout_total", (unsigned long long)out->total,
-        "stderr_total", (unsigned long long)err->total, "announced",
+        watch->ending == CSB_ENDING_FRAME ? (int)watch->frame.kind : 0,
+        "payload", payload, "region", region, "stdout",
+        out->size > 0 ? out->data : "", (Py_ssize_t)out->size, "stderr",
+        err->size > 0 ? err->data : "", (Py_ssize_t)err->size, "stdout_total",
+        (unsigned long long)out->total, "stderr_total",
+        (unsigned long long)err->total, "announced",
         watch->ending == CSB_ENDING_TOO_BIG
             ? (unsigned long long)watch->frame.length
             : 0ull,

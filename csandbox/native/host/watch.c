@@ -230,7 +230,8 @@ begin_frame(struct csb_watch *watch)
     if (frame->magic != CSB_FRAME_MAGIC || frame->kind < CSB_FRAME_VALUE ||
         frame->kind > CSB_FRAME_RESERVE) {
         csb_watch_end(watch, CSB_ENDING_MALFORMED);
-    } else if (frame->length > watch->result_limit) {
+    } else if (frame->length > watch->result_limit ||
+               frame->length > watch->store_size) {
         csb_watch_end(watch, CSB_ENDING_TOO_BIG);
     } else if (frame->kind == CSB_FRAME_RESERVE) {
         begin_reserving(watch);

@@ -19,6 +19,7 @@
 #include "../common/missing.h"
 #include "../common/plan.h"
 #include "../common/report.h"
+#include "../common/store.h"
 #include "inputs.h"
 #include "launch.h"
 #include "run.h"
@@ -120,9 +121,10 @@ copy_strings(PyObject *list)
 static int
 store_plan(const char *plan, size_t size, int *ret_fd)
 {
-    int fd = memfd_create("csandbox-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) {
-        return -errno;
+    int fd;
+    int created = csb_store_create("csandbox-plan", &fd);
+    if (created < 0) {
+        return created;
     }
     ssize_t wrote = write(fd, plan, size);
     int result = wrote < 0 ? -errno : (size_t)wrote == size ? 0 : -ENOSPC;
