@@ -60,10 +60,15 @@ def preload(names: str) -> None:
     gc.freeze()
 
 
-def main() -> None:
-    """Read the job, do it, send what came of it, and end the process."""
+def main(live=None) -> None:
+    """Read the job, do it, send what came of it, and end the process.
+
+    `live` is what a fork of the host has of it: objects, not their pickle.
+    """
     try:
         job = _read_job()
+        if live is not None:
+            job["payload"] = live
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
@@ -151,12 +156,14 @@ def _stream(name, descriptor, mode, errors):
 
 
 def _do(job):
-    namespace = _fresh_main()
     if job["kind"] == "call":
+        if type(job["payload"]) is bytes:
+            _fresh_main()  # but a live function has its own
         function, args, kwargs = _load(job["payload"])
         if job["lines"] is not None:
             _give_source(function, *job["lines"])
         return function(*args, **kwargs)
+    namespace = _fresh_main()
     if job["payload"]:
         namespace.update(_load(job["payload"]))
     value = _run_source(job["source"], job["filename"], namespace)
@@ -167,6 +174,8 @@ def _do(job):
 
 
 def _load(payload):
+    if type(payload) is not bytes:
+        return payload  # live, and here already
     return pickle.loads(payload)  # from the host, which is trusted here
 
 

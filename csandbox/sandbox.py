@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TextIO
 
+    from csandbox._csandbox import Run
     from csandbox.policy import Policy
 
     Sink = Callable[[int, bytes], object]
@@ -177,6 +178,9 @@ def _prepare(
         _check_source(target)
         names = _output_names(outputs)
         variables = _string_keys("inputs", inputs)
+        if policy.start == "fork":
+            job = _source_job(target, FILENAME, [""], {}, names)
+            return {**job, "payload": dict(variables)}, policy
         return _source_job(target, FILENAME, [""], variables, names), policy
     if not callable(target):
         raise TypeError(
@@ -188,7 +192,8 @@ def _prepare(
             "inputs and outputs go with source text; give a callable its "
             "arguments with args=(...) and kwargs={...}"
         )
-    return _call_job(target, args, _string_keys("kwargs", kwargs)), policy
+    keywords = _string_keys("kwargs", kwargs)
+    return _call_job(target, args, keywords, policy.start == "fork"), policy
 
 
 def _check_source(source: str) -> None:
@@ -253,20 +258,25 @@ def _source_job(
 
 
 def _call_job(
-    function: Callable[..., Any], args: object, kwargs: dict[str, Any]
+    function: Callable[..., Any],
+    args: object,
+    kwargs: dict[str, Any],
+    live: bool,
 ) -> dict[str, Any]:
     if type(args) not in (tuple, list):
         raise TypeError(
             f"args must be a tuple or list, not {type(args).__name__}"
         )
     positional: tuple[Any, ...] = tuple(args)  # type: ignore[arg-type]
-    roots = zygotes.visible_roots()
-    return {
-        "kind": "call",
-        "argv": ("",),
-        "payload": shipping.dump_call(function, positional, kwargs, roots),
-        "lines": shipping.source_of(function),
-    }
+    job: dict[str, Any] = {"kind": "call", "argv": ("",)}
+    # Of a live function this makes linecache remember the source.
+    lines = shipping.source_of(function)
+    if live:
+        return {**job, "payload": (function, positional, kwargs), "lines": None}
+    payload = shipping.dump_call(
+        function, positional, kwargs, zygotes.visible_roots()
+    )
+    return {**job, "payload": payload, "lines": lines}
 
 
 def _stdin_bytes(stdin: object) -> bytes:
@@ -306,7 +316,18 @@ def _execute(
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
         template = Template(preload=policy.preload)
-    outcome = _communicate(_frame(job, policy), stdin, policy, sink, template)
+    if policy.start == "fork":
+        from csandbox import forking
+
+        live = job["payload"]
+        frame = _frame({**job, "payload": b""}, policy)
+        with forking.started(template, policy, live) as (zygote, cell):
+            outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
+        if outcome["ending"] == "setup":
+            raise _setup_error(outcome)
+    else:
+        frame = _frame(job, policy)
+        outcome = _communicate(frame, stdin, policy, sink, template)
     value, error = _judge(outcome, policy)
     return Result(
         value=value,
@@ -329,19 +350,7 @@ def _communicate(
     """See one cell to its end, and put right what became of its zygote."""
     for attempt in range(1, zygotes.ATTEMPTS + 1):
         zygote, cell = zygotes.start_run(template, policy)
-        try:
-            outcome = cell.communicate(
-                frame,
-                stdin,
-                timeout=policy.timeout,
-                setup_timeout=SETUP_SECONDS,
-                output=policy.output_bytes,
-                result=policy.result_bytes,
-                signals=current_thread() is main_thread(),
-                sink=sink,
-            )
-        finally:
-            cell.close()
+        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
         if outcome["ending"] == "setup":
             late = outcome["errno"] == ETIMEDOUT
             if not zygote.alive or (
@@ -359,6 +368,24 @@ def _communicate(
             return outcome
         # The zygote was killed before the cell had its job: try another.
     raise AssertionError("unreachable")
+
+
+def _see_to_its_end(
+    cell: Run, frame: bytes, stdin: bytes, policy: Policy, sink: Sink | None
+) -> dict[str, Any]:
+    try:
+        return cell.communicate(
+            frame,
+            stdin,
+            timeout=policy.timeout,
+            setup_timeout=SETUP_SECONDS,
+            output=policy.output_bytes,
+            result=policy.result_bytes,
+            signals=current_thread() is main_thread(),
+            sink=sink,
+        )
+    finally:
+        cell.close()
 
 
 def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
