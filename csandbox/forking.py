@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from time import monotonic, sleep
 
 from csandbox import _csandbox, zygotes
 from csandbox.errors import PolicyError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from csandbox._csandbox import Run, Zygote
+    from csandbox._csandbox import Run
     from csandbox.policy import Policy
     from csandbox.zygotes import Template
 
@@ -37,10 +38,8 @@ _kept: list[object] = []
 
 
 @contextmanager
-def started(
-    template: Template, policy: Policy, live: object
-) -> Iterator[tuple[Zygote, Run]]:
-    """Have a fork of this process, and a cell in the making of it.
+def started(template: Template, policy: Policy, live: object) -> Iterator[Run]:
+    """Have a cell in the making, of a fork of this process.
 
     `live` is what the guest's main() takes.  Raises PolicyError if this
     process has more threads than the policy lets it, and UnavailableError.
@@ -64,9 +63,11 @@ def started(
             step, errno, detail = error.args
             raise zygotes.unavailable(step, errno, detail) from None
         except OSError as error:
-            step = "boot" if error.errno in zygotes._DEAD else "host-descriptors"
+            step = (
+                "boot" if error.errno in zygotes._DEAD else "host-descriptors"
+            )
             raise zygotes.unavailable(step, error.errno or 0, "") from None
-        yield zygote, run
+        yield run
     finally:
         zygote.close()
         booting.discard(zygote)
@@ -87,12 +88,18 @@ def _check_threads(policy: Policy) -> None:
 
 
 def _thread_count() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        from threading import active_count
+    from threading import active_count
 
-        return active_count()
+    # One that was joined just now may take a moment to be gone.
+    end = monotonic() + 0.1
+    while True:
+        try:
+            count = len(os.listdir("/proc/self/task"))
+        except OSError:
+            return active_count()
+        if count == 1 or active_count() > 1 or monotonic() > end:
+            return count
+        sleep(0.001)
 
 
 def _plan(template: Template) -> bytes:
@@ -139,11 +146,9 @@ def _flush() -> None:
 
 def _settle(free: list[int]) -> None:
     """Part from what is only the host's; its files are still open."""
-    _kept.extend(
-        (sys.stdin, sys.stdout, sys.stderr)
-        + (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-        + (sys.modules.get("__main__"),)
-    )
+    for name in ("stdin", "stdout", "stderr"):
+        _kept.extend((getattr(sys, name), getattr(sys, f"__{name}__")))
+    _kept.append(sys.modules.get("__main__"))
     # A file or socket of the host that is closed in the guest closes its
     # number; so the guest's own are of numbers that the host has not.
     for number in _NUMBERS:
@@ -182,23 +187,31 @@ def _forget_hooks() -> None:
     atexit._clear()
     sys.settrace(None)
     sys.setprofile(None)
-    monitoring = getattr(sys, "monitoring", None)
-    for tool in range(6) if monitoring else ():
-        if monitoring.get_tool(tool) is not None:
-            monitoring.set_events(tool, 0)
-            monitoring.free_tool_id(tool)
+    _forget_monitors(getattr(sys, "monitoring", None))
     for name in ("excepthook", "unraisablehook", "displayhook"):
         setattr(sys, name, getattr(sys, f"__{name}__"))
     sys.breakpointhook = sys.__breakpointhook__
 
 
+def _forget_monitors(monitoring: Any) -> None:
+    for tool in range(6) if monitoring else ():
+        if monitoring.get_tool(tool) is None:
+            continue
+        monitoring.set_events(tool, 0)
+        for event in vars(monitoring.events).values():
+            # Some are not events but sets of them, or go with others.
+            with suppress(ValueError, TypeError):
+                monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+
+
 def _forget_threads() -> None:
     import threading
 
-    threading.settrace(None)  # type: ignore[arg-type]
-    threading.setprofile(None)
-    threading.excepthook = threading.__excepthook__
     state: Any = threading
+    state.settrace(None)
+    state.setprofile(None)
+    threading.excepthook = threading.__excepthook__
     if isinstance(state._main_thread, state._DummyThread):
         # Of a thread that C made, which Python cannot end as its main one.
         state._main_thread = state._MainThread()

@@ -246,9 +246,7 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> str:
 
 def _truth(name: str, value: object) -> bool:
     if type(value) is not bool:
-        raise PolicyError(
-            f"{name} must be True or False, not {_shown(value)}"
-        )
+        raise PolicyError(f"{name} must be True or False, not {_shown(value)}")
     return value
 
 

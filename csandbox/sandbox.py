@@ -82,6 +82,10 @@ def run(
     what the guest reads from its standard input.  `overrides` are fields of
     Policy, such as timeout=2.
 
+    With start="fork" the cell is forked from this process: the target, its
+    arguments and `inputs` may then be anything at all, of any size, and
+    the guest can read all that this process has in memory.
+
     What the guest prints appears on `sys.stdout` and `sys.stderr` as it
     comes.  The value is plain data: None, bool, int, float, complex, str,
     bytes, bytearray, list, tuple, dict, set, frozenset, Ellipsis, range,
@@ -272,7 +276,11 @@ def _call_job(
     # Of a live function this makes linecache remember the source.
     lines = shipping.source_of(function)
     if live:
-        return {**job, "payload": (function, positional, kwargs), "lines": None}
+        return {
+            **job,
+            "payload": (function, positional, kwargs),
+            "lines": None,
+        }
     payload = shipping.dump_call(
         function, positional, kwargs, zygotes.visible_roots()
     )
@@ -321,7 +329,7 @@ def _execute(
 
         live = job["payload"]
         frame = _frame({**job, "payload": b""}, policy)
-        with forking.started(template, policy, live) as (zygote, cell):
+        with forking.started(template, policy, live) as cell:
             outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
         if outcome["ending"] == "setup":
             raise _setup_error(outcome)

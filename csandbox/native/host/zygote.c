@@ -218,7 +218,12 @@ await_report(ZygoteObject *self, int64_t deadline)
 static int
 let_go(ZygoteObject *self)
 {
-    int result = csb_launch_map_ids(self->pid, self->forked);
+    const struct csb_plan *plan =
+        (const void *)PyBytes_AS_STRING(self->plan_bytes);
+    int result = csb_plan_fault(plan, CSB_STEP_UID_MAP);
+    if (result == 0) {
+        result = csb_launch_map_ids(self->pid, self->forked);
+    }
     if (result == 0) {
         result = csb_send(self->control, "g", 1, NULL, 0);
     }

@@ -23,6 +23,18 @@ const char csb_zygote_fork_doc[] = PyDoc_STR(
     "confines itself; its cell calls main(), which must not return.  Raises\n"
     "SetupError(step, errno, detail), and is dead then.");
 
+/* What the host is handling is not the context of the guest's exceptions.
+ * Generators each have an entry, hence not PyErr_SetHandledException().  Not
+ * destroyed, as nothing of the host is in a guest. */
+static void
+forget_exceptions(void)
+{
+    _PyErr_StackItem *item = PyThreadState_Get()->exc_info;
+    for (; item != NULL; item = item->previous_item) {
+        item->exc_value = NULL;
+    }
+}
+
 /* In the fork: does not return. */
 __attribute__((noreturn)) static void
 be_zygote(ZygoteObject *self, PyObject *settle, PyObject *main)
@@ -47,10 +59,10 @@ be_zygote(ZygoteObject *self, PyObject *settle, PyObject *main)
     if (result == 0 && settled == NULL) {
         result = -EINVAL;
         csb_serve_report_exception(CSB_STEP_BOOT, &report);
+        report.err = EINVAL; /* without one it would be a hello */
     }
     csb_serve_forked(result, &report);
-    /* The exception that the host may be handling is not the guest's. */
-    PyErr_SetHandledException(NULL);
+    forget_exceptions();
     (void)PyObject_CallNoArgs(main);
     _exit(1);
 }

@@ -116,10 +116,10 @@ start_init(const struct csb_zygote *zygote, struct csb_run *run,
            int *ret_pidfd)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_INIT);
-    return fault < 0 ? fault
-                     : csb_init_start(run->stack,
-                                      zygote->forked ? zygote->self : -1,
-                                      &run->init, ret_pidfd);
+    return fault < 0
+               ? fault
+               : csb_init_start(run->stack, zygote->forked ? zygote->self : -1,
+                                &run->init, ret_pidfd);
 }
 
 static void

@@ -149,7 +149,7 @@ csb_forked_adopt(const struct csb_forked *forked,
     if (result < 0) {
         return fail(ret_report, CSB_STEP_ZYGOTE_FDS, result, NULL);
     }
-    (void)setsid();   /* a new process leads no group */
+    (void)setsid();    /* a new process leads no group */
     (void)!chdir("/"); /* the host's may be deleted */
     result = csb_shared_part();
     if (result < 0) {

@@ -10,10 +10,10 @@
 /* What the fork has of its host; the descriptors are copies. */
 struct csb_forked {
     pid_t host;
-    int namespaces; /* flags of unshare() */
-    int log;        /* becomes 2 */
-    int control;    /* becomes CSB_ZYGOTE_CONTROL */
-    int plan;       /* becomes CSB_ZYGOTE_PLAN */
+    int namespaces;      /* flags of unshare() */
+    int log;             /* becomes 2 */
+    int control;         /* becomes CSB_ZYGOTE_CONTROL */
+    int plan;            /* becomes CSB_ZYGOTE_PLAN */
     uint32_t fault_step; /* tests: this step fails, 0: none ... */
     int fault_errno;     /* ... with this errno */
 };

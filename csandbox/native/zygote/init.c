@@ -6,8 +6,8 @@
  * and reaps orphans until it is killed, and with it everything in its
  * namespace.
  *
- * It ends with the zygote, which is PID 1 above it, or, forked from the host
- * and so in the host's PID namespace, is one thread for PDEATHSIG to hang on. */
+ * It ends with the zygote, which is PID 1 above it, or, if that was forked
+ * from the host and lies in the host's PID namespace, by PDEATHSIG. */
 #define _GNU_SOURCE
 #include "zygote.h"
 
@@ -61,10 +61,9 @@ int
 csb_init_start(char *stack, int self, pid_t *ret_pid, int *ret_pidfd)
 {
     int pidfd = -1;
-    pid_t pid =
-        clone(init_main, stack + CSB_INIT_STACK,
-              CLONE_VM | CLONE_NEWPID | CLONE_PIDFD | SIGCHLD,
-              (void *)(intptr_t)self, &pidfd);
+    pid_t pid = clone(init_main, stack + CSB_INIT_STACK,
+                      CLONE_VM | CLONE_NEWPID | CLONE_PIDFD | SIGCHLD,
+                      (void *)(intptr_t)self, &pidfd);
     if (pid < 0) {
         return -errno;
     }

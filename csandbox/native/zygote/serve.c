@@ -135,7 +135,8 @@ preload(const struct csb_zygote *zygote, PyObject *function,
 static void
 clear_environment(const struct csb_zygote *zygote)
 {
-    for (char **at = zygote->forked ? NULL : environ; at != NULL && *at != NULL; at++) {
+    char **at = zygote->forked ? NULL : environ;
+    for (; at != NULL && *at != NULL; at++) {
         explicit_bzero(*at, strlen(*at));
     }
     (void)clearenv(); /* cannot fail */

@@ -109,8 +109,8 @@ replace(const struct region *region)
         return result; /* and the process ends */
     }
     if (mprotect(own, region->size, region->protection) < 0 ||
-        mremap(own, region->size, region->size,
-               MREMAP_MAYMOVE | MREMAP_FIXED, region->start) == MAP_FAILED) {
+        mremap(own, region->size, region->size, MREMAP_MAYMOVE | MREMAP_FIXED,
+               region->start) == MAP_FAILED) {
         return -errno;
     }
     return 0;
