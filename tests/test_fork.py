@@ -664,6 +664,19 @@ hosts.show(type(result.error).__name__)
         assert host.left() == []
 
 
+def test_the_run_ends_with_that_fork_while_its_host_is_stopped():
+    program = """
+import csandbox, time
+csandbox.run(lambda: time.sleep(600), start="fork", timeout=3600)
+"""
+    with hosts.Host(program) as host:
+        hosts.wait_until(lambda: len(host.processes()) >= 3)
+        (fork,) = hosts.children(host.pid)
+        host.kill(signal.SIGSTOP)
+        os.kill(fork, signal.SIGKILL)
+        assert host.left() == []
+
+
 def test_ctrl_c_ends_the_run():
     program = """
 import csandbox, hosts, os, signal, time
