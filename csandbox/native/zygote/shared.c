@@ -122,7 +122,7 @@ csb_shared_part(void)
     char *text = NULL, *line;
     int result = read_maps(&text);
 
-    if (result < 0) {
+    if (result < 0 || text == NULL) { /* or neither */
         return result;
     }
     for (line = text; *line != '\0' && result == 0;) {
