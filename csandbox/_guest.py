@@ -56,6 +56,7 @@ _TOO_LARGE = {
 CORE = VALUES_SOURCE = None
 _values = None  # its code, once it is needed
 
+_NOTHING = b"\x80\4}."  # the pickle of no inputs
 _order = sys.byteorder
 
 
@@ -81,10 +82,14 @@ def preload(names: str) -> None:
     gc.freeze()
 
 
-def main() -> None:
-    """Read the job, do it, send what came of it, and end the process."""
+def main(live=None) -> None:
+    """Read the job, do it, send what came of it, and end the process.
+
+    `live` is what a fork of the host has of it: objects, not their pickle.
+    """
     try:
         job = _read_job()
+        job["live"] = live
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
@@ -172,14 +177,15 @@ def _stream(name, descriptor, mode, errors):
 
 
 def _do(job):
-    namespace = _fresh_main()
     if job["kind"] == "call":
+        if job["live"] is None:
+            _fresh_main()  # but a live function has its own
         function, args, kwargs = _load(job)
         if job["lines"] is not None:
             _give_source(function, *job["lines"])
         return function(*args, **kwargs)
-    if job["payload"] or job["stored"]:
-        namespace.update(_load(job))
+    namespace = _fresh_main()
+    namespace.update(_load(job))
     value = _run_source(job["source"], job["filename"], namespace)
     outputs = job["outputs"]
     if outputs is None:
@@ -188,9 +194,11 @@ def _do(job):
 
 
 def _load(job):
+    if job["live"] is not None:
+        return job["live"]  # it is here already
     # From the host, which is trusted here.
     if job["stored"] is None:
-        return pickle.loads(job["payload"])
+        return pickle.loads(job["payload"] or _NOTHING)
     end = sum(job["stored"][-1])
     whole = memoryview(CORE.open_region(INPUTS_FD, end))
     os.close(INPUTS_FD)

@@ -42,6 +42,15 @@ class Policy(Record):
               the packages of this environment
     preload   names of modules to import before any run, such as ("numpy",)
     env       environment variables of the guest, {}; it gets no others
+    start     what the guest is forked from: "zygote", a fresh Python that
+              knows nothing of the caller; or "fork", the caller itself, so
+              that functions, inputs and arguments are used as they are,
+              uncopied, but then **the guest can read all of the caller's
+              memory**: keys, passwords, what other users sent
+    allow_threads  whether start="fork" may fork a caller that has several
+              threads, False: what one of them has locked at that moment
+              stays locked in the guest, which may wait for it until its
+              timeout
 
     A field that does not exist or is not valid raises PolicyError, which
     says what to write instead.
@@ -56,6 +65,8 @@ class Policy(Record):
     packages: str
     preload: tuple[str, ...]
     _env: tuple[tuple[str, str], ...]
+    start: str
+    allow_threads: bool
 
     def __init__(
         self,
@@ -69,6 +80,8 @@ class Policy(Record):
         packages: str = "environment",
         preload: Sequence[str] = (),
         env: Mapping[str, str] = MappingProxyType({}),
+        start: str = "zygote",
+        allow_threads: bool = False,
         **unknown: Never,
     ) -> None:
         for name in unknown:
@@ -83,7 +96,14 @@ class Policy(Record):
             packages=_choice("packages", packages, ("environment",)),
             preload=_modules("preload", preload),
             _env=_environment("env", env),
+            start=_choice("start", start, ("zygote", "fork")),
+            allow_threads=_truth("allow_threads", allow_threads),
         )
+        if self.start == "fork" and self.preload:
+            raise PolicyError(
+                'preload does not go with start="fork", whose guest has '
+                "what its caller has imported: import it in the caller"
+            )
 
     def replace(self, **changes: Any) -> Policy:
         """Return a policy like this one but for the fields given."""
@@ -221,6 +241,12 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> str:
     if type(value) is not str or value not in choices:
         known = " or ".join(map(repr, choices))
         raise PolicyError(f"{name} must be {known}, not {shown(value)}")
+    return value
+
+
+def _truth(name: str, value: object) -> bool:
+    if type(value) is not bool:
+        raise PolicyError(f"{name} must be True or False, not {shown(value)}")
     return value
 
 

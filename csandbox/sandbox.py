@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TextIO
 
-    from csandbox._csandbox import Inputs
+    from csandbox._csandbox import Inputs, Run
     from csandbox.policy import Policy
     from csandbox.shipping import Cargo
 
@@ -85,6 +85,10 @@ def run(
     becomes of things in the value that cannot cross: "error", or "repr" for a
     Repr in the place of each.  `overrides` are fields of Policy, such as
     timeout=2.
+
+    With start="fork" the cell is forked from this process: the target, its
+    arguments and `inputs` may then be anything at all, of any size, and
+    the guest can read all that this process has in memory.
 
     What the guest prints appears on `sys.stdout` and `sys.stderr` as it
     comes.  The value is plain data: None, bool, int, float, complex, str,
@@ -189,6 +193,9 @@ def _prepare(
         _check_source(target)
         names = _output_names(outputs)
         variables = _string_keys("inputs", inputs)
+        if policy.start == "fork":
+            job, cargo = _source_job(target, FILENAME, [""], {}, names)
+            return {**job, "live": dict(variables)}, cargo, policy
         job, cargo = _source_job(target, FILENAME, [""], variables, names)
         return job, cargo, policy
     if not callable(target):
@@ -201,7 +208,8 @@ def _prepare(
             "inputs and outputs go with source text; give a callable its "
             "arguments with args=(...) and kwargs={...}"
         )
-    job, cargo = _call_job(target, args, _string_keys("kwargs", kwargs))
+    keywords = _string_keys("kwargs", kwargs)
+    job, cargo = _call_job(target, args, keywords, policy.start == "fork")
     return job, cargo, policy
 
 
@@ -268,20 +276,28 @@ def _source_job(
 
 
 def _call_job(
-    function: Callable[..., Any], args: object, kwargs: dict[str, Any]
+    function: Callable[..., Any],
+    args: object,
+    kwargs: dict[str, Any],
+    live: bool,
 ) -> tuple[dict[str, Any], Cargo]:
     if type(args) not in (tuple, list):
         raise TypeError(
             f"args must be a tuple or list, not {type(args).__name__}"
         )
     positional: tuple[Any, ...] = tuple(args)  # type: ignore[arg-type]
-    roots = zygotes.visible_roots()
-    job = {
+    # Of a live function this makes linecache remember the source.
+    lines = shipping.source_of(function)
+    job: dict[str, Any] = {
         "kind": "call",
         "argv": ("",),
-        "lines": shipping.source_of(function),
+        "lines": None if live else lines,
         "on_unsupported": "error",
     }
+    if live:
+        job["live"] = (function, positional, kwargs)
+        return job, shipping.Cargo()
+    roots = zygotes.visible_roots()
     return job, shipping.dump_call(function, positional, kwargs, roots)
 
 
@@ -339,15 +355,10 @@ def _execute(
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
         template = Template(preload=policy.preload)
-    frame = _frame(job, cargo, policy)
-    inputs = None
-    try:
-        if cargo.parts:
-            inputs = _make_inputs(cargo)
-        outcome = _communicate(frame, inputs, stdin, policy, sink, template)
-    finally:
-        if inputs is not None:
-            inputs.close()
+    if policy.start == "fork":
+        outcome = _fork(job, stdin, policy, sink, template)
+    else:
+        outcome = _start(job, cargo, stdin, policy, sink, template)
     value, error = _judge(outcome, policy)
     return Result(
         value=value,
@@ -358,6 +369,45 @@ def _execute(
         usage=_usage(outcome, policy),
         isolation=_isolation(outcome),
     )
+
+
+def _fork(
+    job: dict[str, Any],
+    stdin: bytes,
+    policy: Policy,
+    sink: Sink | None,
+    template: Template,
+) -> dict[str, Any]:
+    """Do a job in a fork of this process."""
+    from csandbox import forking
+
+    live = job.pop("live")
+    frame = _frame(job, shipping.Cargo(), policy)
+    with forking.started(template, policy, live) as cell:
+        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
+    if outcome["ending"] == "setup":
+        raise _setup_error(outcome)
+    return outcome
+
+
+def _start(
+    job: dict[str, Any],
+    cargo: Cargo,
+    stdin: bytes,
+    policy: Policy,
+    sink: Sink | None,
+    template: Template,
+) -> dict[str, Any]:
+    """Do a job in a cell of a zygote."""
+    frame = _frame(job, cargo, policy)
+    inputs = None
+    try:
+        if cargo.parts:
+            inputs = _make_inputs(cargo)
+        return _communicate(frame, inputs, stdin, policy, sink, template)
+    finally:
+        if inputs is not None:
+            inputs.close()
 
 
 def _make_inputs(cargo: Cargo) -> Inputs:
@@ -380,19 +430,7 @@ def _communicate(
     """See one cell to its end, and put right what became of its zygote."""
     for attempt in range(1, zygotes.ATTEMPTS + 1):
         zygote, cell = zygotes.start_run(template, policy, inputs)
-        try:
-            outcome = cell.communicate(
-                frame,
-                stdin,
-                timeout=policy.timeout,
-                setup_timeout=SETUP_SECONDS,
-                output=policy.output_bytes,
-                result=policy.result_bytes,
-                signals=current_thread() is main_thread(),
-                sink=sink,
-            )
-        finally:
-            cell.close()
+        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
         if outcome["ending"] == "setup":
             late = outcome["errno"] == ETIMEDOUT
             if not zygote.alive or (
@@ -410,6 +448,24 @@ def _communicate(
             return outcome
         # The zygote was killed before the cell had its job: try another.
     raise AssertionError("unreachable")
+
+
+def _see_to_its_end(
+    cell: Run, frame: bytes, stdin: bytes, policy: Policy, sink: Sink | None
+) -> dict[str, Any]:
+    try:
+        return cell.communicate(
+            frame,
+            stdin,
+            timeout=policy.timeout,
+            setup_timeout=SETUP_SECONDS,
+            output=policy.output_bytes,
+            result=policy.result_bytes,
+            signals=current_thread() is main_thread(),
+            sink=sink,
+        )
+    finally:
+        cell.close()
 
 
 def _setup_error(outcome: dict[str, Any]) -> UnavailableError:

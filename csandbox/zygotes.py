@@ -213,11 +213,10 @@ def _zygote(template: Template) -> Zygote:
     return zygote
 
 
-def _start(template: Template) -> Zygote:
-    if not sys.executable:
-        raise unavailable("exec", 2, "sys.executable is empty")
+def build_plan(template: Template) -> bytes:
+    """Return what zygotes of a template are to do, as data."""
     try:
-        plan = _csandbox.build_plan(
+        return _csandbox.build_plan(
             environment_view(),
             ",".join(template.preload),
             uid() if _csandbox.is_root() else 0,
@@ -229,6 +228,12 @@ def _start(template: Template) -> Zygote:
         raise unavailable(
             "host-descriptors", error.errno or 0, "the filter"
         ) from None
+
+
+def _start(template: Template) -> Zygote:
+    if not sys.executable:
+        raise unavailable("exec", 2, "sys.executable is empty")
+    plan = build_plan(template)
     argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
     zygote = _csandbox.Zygote(argv, _environment(), plan)
     booting = _registry.booting

@@ -297,6 +297,45 @@ def work():
         else: raise AssertionError
         assert not zygote.alive
 """,
+    "fork dropped": """
+def work():
+    zygote = make()
+    zygote.fork(int, int)
+    zygote.boot(60.0)
+    run = start(zygote)
+""",
+    "fork dropped unbooted": "def work(): make().fork(int, int)",
+    "fork fails": """
+def work():
+    for step in ("host-descriptors", "namespaces", "uid-map", "plan"):
+        zygote = make((step, 5))
+        try:
+            zygote.fork(int, int)
+            zygote.boot(60.0)
+        except _csandbox.SetupError as error: assert error.args[0] == step
+        else: raise AssertionError(step)
+        assert not zygote.alive
+""",
+    "fork of bad arguments": """
+def work():
+    zygote = make()
+    for bad in ((), (int,), (int, 5), (5, int)):
+        try: zygote.fork(*bad)
+        except TypeError: pass
+        else: raise AssertionError(bad)
+    zygote.fork(int, int)
+    try: zygote.fork(int, int)
+    except RuntimeError: pass
+    else: raise AssertionError
+""",
+    "fork runs": """
+import csandbox
+def work():
+    live = []
+    assert csandbox.run(lambda: live.append(1), start="fork") is None
+    csandbox.execute(lambda: 1 / 0, start="fork")
+    csandbox.execute("while True: pass", start="fork", timeout=0.2)
+""",
     "zygote times out": """
 def work():
     try: boot(make(), 0.0)

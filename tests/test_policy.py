@@ -288,7 +288,7 @@ def test_repr_shows_every_field():
     assert repr(Policy(env={"A": "1"})) == (
         "Policy(timeout=10.0, memory='512M', threads=16, scratch='64M', "
         "output='1M', result='64M', packages='environment', preload=(), "
-        "env=mappingproxy({'A': '1'}))"
+        "env=mappingproxy({'A': '1'}), start='zygote', allow_threads=False)"
     )
 
 

@@ -315,11 +315,11 @@ prepare_fds(const struct csb_launch *launch, struct child *child)
     return open_pipe(&child->go);
 }
 
-static int
-namespace_flags(uint32_t mechanisms)
+int
+csb_launch_namespaces(uint32_t mechanisms)
 {
-    int flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
-                CLONE_NEWUTS | CLONE_NEWCGROUP;
+    int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+                CLONE_NEWCGROUP;
     return mechanisms & CSB_MECH_NETNS ? flags | CLONE_NEWNET : flags;
 }
 
@@ -329,8 +329,9 @@ static pid_t
 clone_child(struct child *child, char *stack, int *ret_pidfd)
 {
     sigset_t all, saved;
-    int flags = namespace_flags(child->launch->mechanisms) | CLONE_VM |
-                CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
+    int flags = csb_launch_namespaces(child->launch->mechanisms) |
+                CLONE_NEWPID | CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID |
+                SIGCHLD;
 
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &saved); /* cannot fail */
@@ -394,9 +395,12 @@ bring_up(struct child *child, pid_t pid, struct csb_report *ret_report)
 }
 
 int
-csb_launch_map_ids(pid_t pid)
+csb_launch_map_ids(pid_t pid, int forked)
 {
-    return csb_launch_is_root() ? 0 : map_ids(pid, 0);
+    if (csb_launch_is_root()) {
+        return forked ? map_ids(pid, 1) : 0;
+    }
+    return map_ids(pid, 0);
 }
 
 static int

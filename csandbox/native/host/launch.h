@@ -32,9 +32,13 @@ int csb_launch(const struct csb_launch *launch,
                struct csb_launched *ret_launched,
                struct csb_report *ret_report);
 
-/* Maps the ids of a process just launched, once it has said hello; nothing
- * to do as root.  0 or -errno. */
-int csb_launch_map_ids(pid_t pid);
+/* Maps the ids of a zygote that has said hello; if it was launched, and not
+ * forked, there is nothing to do as root.  0 or -errno. */
+int csb_launch_map_ids(pid_t pid, int forked);
+
+/* The namespaces of a zygote, as flags of clone() and unshare(), but for a
+ * PID namespace. */
+int csb_launch_namespaces(uint32_t mechanisms);
 
 /* Kills and reaps a process that was launched, and closes its pidfd; *pidfd
  * may be -1.  Without the GIL: it waits. */

@@ -24,28 +24,11 @@
 #include "launch.h"
 #include "run.h"
 #include "watch.h"
+#include "zygote_object.h"
 
 #define LOG_TEXT 4000
 /* A signal may come just before poll(), or to another thread. */
 #define SIGNAL_MS 100
-
-typedef struct {
-    PyObject_HEAD
-    pid_t pid;   /* -1 until it is launched */
-    pid_t owner; /* the process whose child it is */
-    int pidfd;
-    int control;
-    int launched;
-    /* What only the start needs; here so that a fork can close it. */
-    int log;
-    int child_log;
-    int child_control;
-    int plan;
-    char **argv;
-    char **envp;
-    PyObject *plan_bytes;
-    struct csb_report report;
-} ZygoteObject;
 
 PyObject *
 csb_raise_setup_error(PyObject *module, const struct csb_report *report,
@@ -141,8 +124,8 @@ store_plan(const char *plan, size_t size, int *ret_fd)
     return 0;
 }
 
-static int
-open_channel(ZygoteObject *self, const char *plan, size_t size)
+int
+csb_zygote_open(ZygoteObject *self, const char *plan, size_t size)
 {
     int sockets[2], log[2];
     int result = store_plan(plan, size, &self->plan);
@@ -168,7 +151,7 @@ launch(ZygoteObject *self, const char *plan, size_t size)
 {
     const struct csb_plan *header = (const void *)plan;
     struct csb_launched launched;
-    int result = open_channel(self, plan, size);
+    int result = csb_zygote_open(self, plan, size);
     if (result < 0) {
         csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
         return result;
@@ -239,7 +222,12 @@ await_report(ZygoteObject *self, int64_t deadline)
 static int
 let_go(ZygoteObject *self)
 {
-    int result = csb_launch_map_ids(self->pid);
+    const struct csb_plan *plan =
+        (const void *)PyBytes_AS_STRING(self->plan_bytes);
+    int result = csb_plan_fault(plan, CSB_STEP_UID_MAP);
+    if (result == 0) {
+        result = csb_launch_map_ids(self->pid, self->forked);
+    }
     if (result == 0) {
         result = csb_send(self->control, "g", 1, NULL, 0);
     }
@@ -254,8 +242,11 @@ static int
 bring_up(ZygoteObject *self, int64_t deadline)
 {
     int result = await_report(self, deadline);
-    if (result == 0) {
+    if (result == 0 && self->report.step == CSB_STEP_BOOT &&
+        self->report.err == 0) {
         result = let_go(self);
+    } else if (result == 0) {
+        result = -EPROTO; /* the report says why */
     }
     if (result == 0) {
         result = await_report(self, deadline);
@@ -330,8 +321,8 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* --- methods ------------------------------------------------------------- */
 
-static PyObject *
-fail_start(PyObject *module, ZygoteObject *self)
+PyObject *
+csb_zygote_fail(PyObject *module, ZygoteObject *self)
 {
     if (!PyErr_Occurred()) {
         raise_start_error(module, self);
@@ -370,14 +361,14 @@ zygote_launch(PyObject *op, PyTypeObject *defining_class,
     csb_close(&self->child_control);
     csb_close(&self->child_log);
     if (result < 0) {
-        return fail_start(PyType_GetModule(defining_class), self);
+        return csb_zygote_fail(PyType_GetModule(defining_class), self);
     }
     Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(boot_doc, "boot($self, timeout, /)\n--\n\n"
-                       "Wait, after launch(), until it is ready to fork "
-                       "cells, timeout seconds\nat the most.  Raises "
+                       "Wait, after launch() or fork(), until it is ready "
+                       "to fork cells, timeout\nseconds at the most.  Raises "
                        "SetupError(step, errno, detail), and is dead then.");
 
 static PyObject *
@@ -394,12 +385,12 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
                    : PyErr_Format(PyExc_TypeError, "boot() takes seconds");
     }
     if (self->pidfd < 0 || self->plan_bytes == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "boot() follows launch(), once");
+        PyErr_SetString(PyExc_RuntimeError, "boot() follows a launch, once");
         return NULL;
     }
     int64_t deadline = csb_watch_clock() + (int64_t)(timeout * 1e9);
     if (bring_up(self, deadline) < 0) {
-        return fail_start(PyType_GetModule(defining_class), self);
+        return csb_zygote_fail(PyType_GetModule(defining_class), self);
     }
     end_start(self);
     Py_RETURN_NONE;
@@ -531,6 +522,8 @@ zygote_dealloc(PyObject *op)
 static PyMethodDef methods[] = {
     {"launch", (PyCFunction)(void (*)(void))zygote_launch,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, launch_doc},
+    {"fork", (PyCFunction)(void (*)(void))csb_zygote_fork,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, csb_zygote_fork_doc},
     {"boot", (PyCFunction)(void (*)(void))zygote_boot,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, boot_doc},
     {"start", (PyCFunction)(void (*)(void))zygote_start,
@@ -550,7 +543,8 @@ PyDoc_STRVAR(
     "Zygote(argv, env, plan)\n--\n\n"
     "A program to be started, argv[0] with the environment env (a list of\n"
     "'NAME=value'), in namespaces of its own, to fork cells by the plan\n"
-    "(bytes of build_plan()).  boot() starts it.");
+    "(bytes of build_plan()).  launch() starts it; fork() instead makes a\n"
+    "zygote of a fork of this process, whatever argv and env say.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)zygote_doc}, {Py_tp_new, zygote_new},

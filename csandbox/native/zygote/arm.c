@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,10 +36,26 @@ read_memory(int statm, struct csb_cell *cell)
     return 0;
 }
 
+/* A fork of the host has been through Python's part of it, and has no other
+ * thread: what that would do is done. */
+static pid_t
+fork_again(const struct csb_cell *cell)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        csb_cell_lock(cell);
+        return 0;
+    }
+    return pid < 0 ? -errno : pid;
+}
+
 /* Forks; the new process lies in the PID namespace entered for children. */
 static pid_t
-fork_cell(const struct csb_cell *cell)
+fork_cell(const struct csb_zygote *zygote, const struct csb_cell *cell)
 {
+    if (zygote->forked) {
+        return fork_again(cell);
+    }
     PyOS_BeforeFork();
     pid_t pid = fork();
     int error = errno;
@@ -51,6 +68,22 @@ fork_cell(const struct csb_cell *cell)
     return pid < 0 ? -error : pid;
 }
 
+/* Lets children be made in init's PID namespace.  The memory of a fork of the
+ * host belongs to the host's user namespace, where it has no capability, so
+ * that to be asked about its memory it must be dumpable for a moment. */
+static int
+enter(const struct csb_zygote *zygote, int init)
+{
+    if (zygote->forked && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+        return -1;
+    }
+    int result = setns(init, CLONE_NEWPID);
+    if (zygote->forked && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
+        return -1;
+    }
+    return result;
+}
+
 static pid_t
 fork_below(const struct csb_zygote *zygote, int init,
            const struct csb_cell *cell, enum csb_step *ret_step)
@@ -60,19 +93,19 @@ fork_below(const struct csb_zygote *zygote, int init,
     if (fault < 0) {
         return fault;
     }
-    if (setns(init, CLONE_NEWPID) < 0) {
+    if (enter(zygote, init) < 0) {
         return -errno;
     }
     *ret_step = CSB_STEP_FORK;
     pid_t pid = csb_plan_fault(zygote->plan, CSB_STEP_FORK);
     if (pid == 0) {
-        pid = fork_cell(cell);
+        pid = fork_cell(zygote, cell);
         if (pid == 0) {
             return 0;
         }
     }
     /* Back, or the next init would lie in this run's namespace. */
-    if (setns(zygote->self, CLONE_NEWPID) < 0) {
+    if (!zygote->forked && setns(zygote->self, CLONE_NEWPID) < 0) {
         _exit(1); /* the host starts another zygote */
     }
     return pid;
@@ -83,8 +116,10 @@ start_init(const struct csb_zygote *zygote, struct csb_run *run,
            int *ret_pidfd)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_INIT);
-    return fault < 0 ? fault
-                     : csb_init_start(run->stack, &run->init, ret_pidfd);
+    return fault < 0
+               ? fault
+               : csb_init_start(run->stack, zygote->forked ? zygote->self : -1,
+                                &run->init, ret_pidfd);
 }
 
 static void

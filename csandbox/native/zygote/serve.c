@@ -73,9 +73,8 @@ confine(struct csb_zygote *zygote, struct csb_report *ret_report)
     return result;
 }
 
-/* The text of the exception that is set, which it clears. */
-static void
-report_exception(struct csb_report *ret_report)
+void
+csb_serve_report_exception(uint32_t step, struct csb_report *ret_report)
 {
     PyObject *type, *value, *traceback;
     const char *text = NULL;
@@ -86,8 +85,7 @@ report_exception(struct csb_report *ret_report)
     if (string != NULL) {
         text = PyUnicode_AsUTF8(string);
     }
-    csb_report_fill(CSB_STEP_PRELOAD, 0, 0, text != NULL ? text : "unknown",
-                    ret_report);
+    csb_report_fill(step, 0, 0, text != NULL ? text : "unknown", ret_report);
     PyErr_Clear();
     Py_XDECREF(string);
     Py_XDECREF(type);
@@ -117,22 +115,28 @@ preload(const struct csb_zygote *zygote, PyObject *function,
         csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
         return fault;
     }
+    if (function == NULL) {
+        return 0; /* a fork of the host, which has imported what it wants */
+    }
     PyObject *result = PyObject_CallFunction(
         function, "s",
         csb_plan_string(zygote->plan, zygote->plan->preload_at));
     if (result == NULL) {
-        report_exception(ret_report);
+        csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
         return -EINVAL;
     }
     Py_DECREF(result);
     return 0;
 }
 
-/* The environment stands on the stack, where every cell could read it. */
+/* The environment stands on the stack, where every cell could read it.  (In
+ * a fork of the host that is the least of it, and it may stand anywhere, in
+ * memory that cannot be written to.) */
 static void
-clear_environment(void)
+clear_environment(const struct csb_zygote *zygote)
 {
-    for (char **at = environ; at != NULL && *at != NULL; at++) {
+    char **at = zygote->forked ? NULL : environ;
+    for (; at != NULL && *at != NULL; at++) {
         explicit_bzero(*at, strlen(*at));
     }
     (void)clearenv(); /* cannot fail */
@@ -161,7 +165,7 @@ set_up(struct csb_zygote *zygote, PyObject *preload_function)
     }
     csb_boot_watch_host(0);
     if (result == 0) {
-        clear_environment();
+        clear_environment(zygote);
         result = close_log();
         csb_report_fill(result < 0 ? CSB_STEP_BOOT : CSB_STEP_READY, -result,
                         0, NULL, &report);
@@ -225,11 +229,19 @@ drain_signals(int signals)
     }
 }
 
+/* A fork of the host has only one run to see to its end. */
+static int
+is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
+        int asked)
+{
+    return zygote->forked && asked && runs->count == 0;
+}
+
 /* Returns in a cell only. */
 static void
 serve(struct csb_zygote *zygote, PyObject *preload_function)
 {
-    int timeout = IDLE_MS;
+    int timeout = zygote->forked ? -1 : IDLE_MS, asked = 0;
     struct csb_runs *runs;
     struct pollfd *events = NULL;
 
@@ -261,10 +273,15 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
             drain_signals(zygote->signals);
             csb_runs_reap(runs);
         }
-        if (events[POLL_CONTROL].revents != 0 &&
-            take_request(zygote, runs) == 1) {
-            free(events);
-            return;
+        if (events[POLL_CONTROL].revents != 0) {
+            asked = 1;
+            if (take_request(zygote, runs) == 1) {
+                free(events);
+                return;
+            }
+        }
+        if (is_done(zygote, runs, asked)) {
+            _exit(0);
         }
     }
 }
@@ -279,4 +296,30 @@ csb_serve_method(PyObject *module, PyObject *preload_function)
     set_up(&zygote, preload_function);
     serve(&zygote, preload_function);
     Py_RETURN_NONE;
+}
+
+/* Nobody may find its number given to another process while the host does
+ * not have a pidfd of it yet: it ends when the host has let it go. */
+__attribute__((noreturn)) static void
+await_end(void)
+{
+    struct pollfd events[] = {{CSB_ZYGOTE_CONTROL, 0, 0},
+                              {CSB_ZYGOTE_HOST, POLLIN, 0}};
+    while (poll(events, 2, -1) < 0) {
+    }
+    _exit(1);
+}
+
+void
+csb_serve_forked(int result, const struct csb_report *report)
+{
+    struct csb_zygote zygote = {
+        .self = -1, .proc = -1, .statm = -1, .signals = -1, .forked = 1};
+
+    if (result < 0) {
+        tell_host(report);
+        await_end();
+    }
+    set_up(&zygote, NULL);
+    serve(&zygote, NULL);
 }

@@ -18,6 +18,7 @@ struct csb_zygote {
     int proc;    /* O_PATH on /proc, outside the view */
     int statm;   /* /proc/self/statm */
     int signals; /* signalfd of SIGCHLD */
+    int forked;  /* from the host, to serve one run; not PID 1 of anything */
     struct csb_landlock_paths paths;
 };
 
@@ -55,7 +56,9 @@ int csb_paths_open(const struct csb_plan *plan,
 #define CSB_INIT_STACK (16 * 1024)
 
 /* Starts PID 1 of a new PID namespace on this process's memory and the given
- * stack, which must stay until it is reaped.  0 or -errno. */
-int csb_init_start(char *stack, pid_t *ret_pid, int *ret_pidfd);
+ * stack, which must stay until it is reaped.  `self` is a pidfd of this
+ * process, with which it shall end, or -1 if the kernel sees to that.
+ * 0 or -errno. */
+int csb_init_start(char *stack, int self, pid_t *ret_pid, int *ret_pidfd);
 
 #endif

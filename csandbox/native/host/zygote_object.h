@@ -1,0 +1,43 @@
+/* What zygote.c and zygote_fork.c share: a Zygote from within. */
+#ifndef CSB_HOST_ZYGOTE_OBJECT_H
+#define CSB_HOST_ZYGOTE_OBJECT_H
+
+#include "module.h"
+
+#include <sys/types.h>
+
+#include "../common/report.h"
+
+typedef struct {
+    PyObject_HEAD
+    pid_t pid;   /* -1 until it is launched */
+    pid_t owner; /* the process whose child it is */
+    int pidfd;
+    int control;
+    int launched; /* or forked: that is for once */
+    int forked;
+    /* What only the start needs; here so that a fork can close it. */
+    int log;
+    int child_log;
+    int child_control;
+    int plan;
+    char **argv;
+    char **envp;
+    PyObject *plan_bytes;
+    struct csb_report report;
+} ZygoteObject;
+
+/* Makes the descriptors of a start, the plan's among them; 0 or -errno.
+ * Without the GIL. */
+int csb_zygote_open(ZygoteObject *self, const char *plan, size_t size);
+
+/* Ends a start that failed, with its exception: returns NULL. */
+PyObject *csb_zygote_fail(PyObject *module, ZygoteObject *self);
+
+/* The method fork(settle, main). */
+PyObject *csb_zygote_fork(PyObject *op, PyTypeObject *defining_class,
+                          PyObject *const *args, Py_ssize_t count,
+                          PyObject *names);
+extern const char csb_zygote_fork_doc[];
+
+#endif
