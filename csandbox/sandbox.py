@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 
-from csandbox import _csandbox, accounts, shipping, zygotes
+from csandbox import _csandbox, accounts, jobs, shipping, zygotes
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
     GuestError,
     GuestExit,
     LimitError,
-    PolicyError,
     ResultError,
     SandboxError,
     TimeLimitError,
     UnavailableError,
 )
-from csandbox.policy import make_policy, shown
 from csandbox.result import Isolation, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
@@ -39,15 +36,8 @@ if TYPE_CHECKING:
     Sink = Callable[[int, bytes], object]
 
 SETUP_SECONDS = 30.0  # from the request to an armed cell
-FILENAME = "<guest>"
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
-# Beyond the policy's env: what programs cannot do without.
-ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-}
 _WAYS_OUT = (
     ("numpy.ndarray", "array.tolist(), or array.astype() of a plain dtype"),
     ("numpy.ma.", "array.filled() or array.tolist()"),
@@ -105,15 +95,15 @@ def run(
     anything starts, for bad arguments.  Whatever happens, nothing of the run
     is left when this returns.
     """
-    job, cargo, policy = _prepare(
+    job, cargo, policy = jobs.prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
-    job["on_unsupported"] = _choice(on_unsupported)
+    job["on_unsupported"] = jobs.unsupported_choice(on_unsupported)
     streams = {1: _Passed(sys.stdout), 2: _Passed(sys.stderr)}
     result = _execute(
         job,
         cargo,
-        _stdin_bytes(stdin),
+        jobs.stdin_bytes(stdin),
         policy,
         sink=lambda stream, chunk: streams[stream].write(chunk),
     )
@@ -144,11 +134,11 @@ def execute(
     `result.stderr`.  Raises UnavailableError if the sandbox cannot be set
     up, and PolicyError or TypeError for bad arguments.
     """
-    job, cargo, policy = _prepare(
+    job, cargo, policy = jobs.prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
-    job["on_unsupported"] = _choice(on_unsupported)
-    return _execute(job, cargo, _stdin_bytes(stdin), policy)
+    job["on_unsupported"] = jobs.unsupported_choice(on_unsupported)
+    return _execute(job, cargo, jobs.stdin_bytes(stdin), policy)
 
 
 def run_program(
@@ -165,179 +155,10 @@ def run_program(
     `on_output(1 or 2, chunk)` gets its output as it comes; what it raises
     ends the run and comes out of here.
     """
-    _check_source(source)
+    jobs.check_source(source)
     # A program's value is nobody's: none is asked for.
-    job, cargo = _source_job(source, filename, argv, {}, ())
+    job, cargo = jobs.source_job(source, filename, argv, {}, ())
     return _execute(job, cargo, stdin, policy, sink=on_output)
-
-
-# --- the job -----------------------------------------------------------------
-
-
-def _prepare(
-    target: object,
-    args: object,
-    kwargs: object,
-    inputs: object,
-    outputs: object,
-    policy: Policy | None,
-    overrides: dict[str, Any],
-) -> tuple[dict[str, Any], Cargo, Policy]:
-    policy = make_policy(policy, overrides)
-    if type(target) is str:
-        if args or kwargs:
-            raise TypeError(
-                "args and kwargs go with a callable; give source text its "
-                "variables with inputs={...}"
-            )
-        _check_source(target)
-        names = _output_names(outputs)
-        variables = _string_keys("inputs", inputs)
-        if policy.start == "fork":
-            job, cargo = _source_job(target, FILENAME, [""], {}, names)
-            return {**job, "live": dict(variables)}, cargo, policy
-        job, cargo = _source_job(target, FILENAME, [""], variables, names)
-        return job, cargo, policy
-    if not callable(target):
-        raise TypeError(
-            "target must be source text or a callable, not "
-            f"{type(target).__name__}"
-        )
-    if inputs is not None or outputs is not None:
-        raise TypeError(
-            "inputs and outputs go with source text; give a callable its "
-            "arguments with args=(...) and kwargs={...}"
-        )
-    keywords = _string_keys("kwargs", kwargs)
-    job, cargo = _call_job(target, args, keywords, policy.start == "fork")
-    return job, cargo, policy
-
-
-def _check_source(source: str) -> None:
-    if "\0" in source:
-        raise PolicyError(
-            "target must be Python source, which cannot hold a NUL"
-        )
-    try:
-        source.encode()
-    except UnicodeEncodeError as error:
-        raise PolicyError(
-            "target must be Python source, which cannot hold the lone "
-            f"surrogate at index {error.start}"
-        ) from None
-
-
-def _string_keys(name: str, value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if type(value) is not dict:
-        raise TypeError(f"{name} must be a dict, not {type(value).__name__}")
-    for key in value:
-        if type(key) is not str:
-            raise TypeError(
-                f"{name} must have names as keys, not {type(key).__name__}"
-            )
-    return value
-
-
-def _output_names(outputs: object) -> tuple[str, ...] | None:
-    if outputs is None:
-        return None
-    if type(outputs) not in (tuple, list):
-        raise TypeError(
-            "outputs must be a tuple or list of names of variables, not "
-            f"{type(outputs).__name__}"
-        )
-    names: tuple[Any, ...] = tuple(outputs)  # type: ignore[arg-type]
-    if any(type(name) is not str for name in names):
-        raise TypeError("outputs must hold names of variables")
-    return names
-
-
-def _source_job(
-    source: str,
-    filename: str,
-    argv: Sequence[str],
-    inputs: dict[str, Any],
-    outputs: tuple[str, ...] | None,
-) -> tuple[dict[str, Any], Cargo]:
-    cargo = shipping.Cargo()
-    if inputs:
-        cargo = shipping.dump_inputs(inputs, zygotes.visible_roots())
-    job = {
-        "kind": "source",
-        "source": source,
-        "filename": filename,
-        "argv": tuple(argv),
-        "outputs": outputs,
-        "on_unsupported": "error",
-    }
-    return job, cargo
-
-
-def _call_job(
-    function: Callable[..., Any],
-    args: object,
-    kwargs: dict[str, Any],
-    live: bool,
-) -> tuple[dict[str, Any], Cargo]:
-    if type(args) not in (tuple, list):
-        raise TypeError(
-            f"args must be a tuple or list, not {type(args).__name__}"
-        )
-    positional: tuple[Any, ...] = tuple(args)  # type: ignore[arg-type]
-    # Of a live function this makes linecache remember the source.
-    lines = shipping.source_of(function)
-    job: dict[str, Any] = {
-        "kind": "call",
-        "argv": ("",),
-        "lines": None if live else lines,
-        "on_unsupported": "error",
-    }
-    if live:
-        job["live"] = (function, positional, kwargs)
-        return job, shipping.Cargo()
-    roots = zygotes.visible_roots()
-    return job, shipping.dump_call(function, positional, kwargs, roots)
-
-
-def _choice(on_unsupported: object) -> str:
-    if on_unsupported not in ("error", "repr"):
-        raise PolicyError(
-            'on_unsupported must be "error" or "repr", not '
-            f"{shown(on_unsupported)}"
-        )
-    return str(on_unsupported)
-
-
-def _stdin_bytes(stdin: object) -> bytes:
-    if stdin is None:
-        return b""
-    if type(stdin) is bytes:
-        return stdin
-    if type(stdin) is str:
-        return stdin.encode("utf-8", "surrogateescape")
-    raise TypeError(
-        f"stdin must be str, bytes or None, not {type(stdin).__name__}"
-    )
-
-
-def _frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
-    job = {
-        **job,
-        "payload": cargo.pickle,
-        "stored": cargo.places,
-        "env": {**ENVIRONMENT, **policy.env},
-    }
-    payload = pickle.dumps(job, 5)
-    order = sys.byteorder
-    return (
-        _csandbox.FRAME_MAGIC.to_bytes(4, order)
-        + _csandbox.FRAME_JOB.to_bytes(4, order)
-        + len(payload).to_bytes(8, order)
-        + bytes(8)
-        + payload
-    )
 
 
 # --- the run -----------------------------------------------------------------
@@ -382,7 +203,7 @@ def _fork(
     from csandbox import forking
 
     live = job.pop("live")
-    frame = _frame(job, shipping.Cargo(), policy)
+    frame = jobs.frame(job, shipping.Cargo(), policy)
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
     if outcome["ending"] == "setup":
@@ -399,7 +220,7 @@ def _start(
     template: Template,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote."""
-    frame = _frame(job, cargo, policy)
+    frame = jobs.frame(job, cargo, policy)
     inputs = None
     try:
         if cargo.parts:

@@ -24,7 +24,7 @@ from unittest import mock
 
 import pytest
 
-from csandbox import _csandbox, sandbox, zygotes
+from csandbox import _csandbox, jobs, sandbox, zygotes
 from csandbox.errors import GuestCrash, GuestError
 from csandbox.policy import Policy
 from csandbox.zygotes import Template
@@ -156,7 +156,7 @@ def run_guest(
 ):
     """Return the Result of source text after GUEST."""
     variables = {"NR": syscall_numbers(), **(inputs or {})}
-    job, cargo = sandbox._source_job(
+    job, cargo = jobs.source_job(
         GUEST + source, "<guest>", [""], variables, None
     )
     return sandbox._execute(

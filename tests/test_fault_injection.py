@@ -13,7 +13,7 @@ import pytest
 
 import csandbox
 import support
-from csandbox import _csandbox, sandbox, zygotes
+from csandbox import _csandbox, jobs, sandbox, zygotes
 from csandbox.errors import UnavailableError
 from support import LANDLOCK, VIEW
 
@@ -146,7 +146,7 @@ def run_with_filter(monkeypatch, action):
     real = _csandbox.build_plan
     monkeypatch.setattr(_csandbox, "build_plan", build)
     return sandbox._execute(
-        *sandbox._source_job("1", "<guest>", [""], {}, None),
+        *jobs.source_job("1", "<guest>", [""], {}, None),
         b"",
         csandbox.Policy(),
         template=zygotes.Template(preload=("errno",)),
@@ -347,7 +347,7 @@ def test_a_view_that_cannot_be_made_names_the_path(monkeypatch):
     template = zygotes.Template(preload=("errno",))
     with pytest.raises(UnavailableError) as caught:
         sandbox._execute(
-            *sandbox._source_job("1", "<guest>", [""], {}, None),
+            *jobs.source_job("1", "<guest>", [""], {}, None),
             b"",
             csandbox.Policy(),
             template=template,

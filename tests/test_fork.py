@@ -13,7 +13,7 @@ import pytest
 
 import csandbox
 import hosts
-from csandbox import _csandbox, forking, sandbox, zygotes
+from csandbox import _csandbox, forking, jobs, sandbox, zygotes
 from csandbox.errors import (
     GuestCrash,
     GuestError,
@@ -142,7 +142,7 @@ def test_standard_input_and_environment():
 
     text, environment = run(use, stdin="hello", env={"A": "1"})
     assert text == "hello"
-    assert environment == {**sandbox.ENVIRONMENT, "A": "1"}
+    assert environment == {**jobs.ENVIRONMENT, "A": "1"}
 
 
 def test_what_cannot_come_back():
@@ -393,7 +393,7 @@ def test_a_pool_of_the_guest_and_one_of_the_host():
 def test_output_streams_and_is_not_doubled(capsys):
     seen = []
     source = "print('a'); import time; time.sleep(0.3); print('b')"
-    job, cargo = sandbox._source_job(source, "<guest>", [""], {}, None)
+    job, cargo = jobs.source_job(source, "<guest>", [""], {}, None)
     result = sandbox._execute(
         {**job, "live": {}},
         cargo,
@@ -710,9 +710,7 @@ STEPS = [
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_failed_step_is_named_and_nothing_runs(step):
-    job, cargo = sandbox._source_job(
-        "print('it ran')", "<guest>", [""], {}, None
-    )
+    job, cargo = jobs.source_job("print('it ran')", "<guest>", [""], {}, None)
     with pytest.raises(UnavailableError) as caught:
         sandbox._execute(
             {**job, "live": {}},

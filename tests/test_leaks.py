@@ -113,10 +113,10 @@ def test_no_failure_of_set_up_leaves_anything(step):
     program = (
         REPEAT
         + """
-from csandbox import sandbox, zygotes
+from csandbox import jobs, sandbox, zygotes
 step = sys.argv[2]
 template = zygotes.Template(fault=(step, 5))
-job = sandbox._source_job("1", "<guest>", [""], {}, None)
+job = jobs.source_job("1", "<guest>", [""], {}, None)
 def work():
     try:
         sandbox._execute(*job, b"", csandbox.Policy(), template=template)
