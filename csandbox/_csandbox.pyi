@@ -1,5 +1,6 @@
 # The C core of csandbox.  Not a public interface.
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Self, final
 
@@ -54,7 +55,9 @@ class Inputs:
 
 @final
 class Region:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
     def __len__(self) -> int: ...
 
 @final

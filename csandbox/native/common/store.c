@@ -45,7 +45,7 @@ int
 csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size)
 {
     struct rlimit files = {RLIM_INFINITY, RLIM_INFINITY};
-    int fd;
+    int fd = -1;
 
     int created = csb_store_create("csandbox-store", &fd);
     if (created < 0) {

@@ -7,10 +7,10 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
+#include "../common/store.h"
 #include "syscalls.h"
 
 /* libseccomp gives a call whose arguments match no rule the action of an
@@ -131,12 +131,12 @@ add_rules(scmp_filter_ctx context)
 static int
 export_program(scmp_filter_ctx context, struct program *program)
 {
-    __attribute__((cleanup(csb_close))) int fd =
-        memfd_create("csandbox-filter", MFD_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
+    __attribute__((cleanup(csb_close))) int fd = -1;
+    int result = csb_store_create("csandbox-filter", &fd);
+    if (result < 0) {
+        return result;
     }
-    int result = seccomp_export_bpf(context, fd);
+    result = seccomp_export_bpf(context, fd);
     if (result < 0) {
         return result;
     }

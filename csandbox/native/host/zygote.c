@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -104,7 +103,7 @@ copy_strings(PyObject *list)
 static int
 store_plan(const char *plan, size_t size, int *ret_fd)
 {
-    int fd;
+    int fd = -1;
     int created = csb_store_create("csandbox-plan", &fd);
     if (created < 0) {
         return created;
