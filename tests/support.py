@@ -95,6 +95,12 @@ def syscall_numbers():
     return numbers
 
 
+def sanitizers():
+    """Return the variables without which a sanitized build does not load."""
+    names = zygotes._SANITIZERS
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 # --- running a guest ---------------------------------------------------------
 
 

@@ -1186,7 +1186,7 @@ def test_signal_handlers_run_during_a_long_decode():
     def stop(signum, frame):
         raise Stopped
 
-    data = pickle.dumps([[i] for i in range(3_000_000)])
+    data = P + b"](" + b"]" * 3_000_000 + b"e."
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.02)

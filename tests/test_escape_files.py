@@ -316,7 +316,8 @@ def test_P16_siblings_dots_and_links_out_of_the_view_lead_nowhere(outside):
     completed = subprocess.run(
         [prefix / "bin/python", "-c", program],
         env={
-            "PYTHONPATH": os.path.dirname(os.path.dirname(csandbox.__file__))
+            "PYTHONPATH": os.path.dirname(os.path.dirname(csandbox.__file__)),
+            **support.sanitizers(),
         },
         capture_output=True,
         text=True,
