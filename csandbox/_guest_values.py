@@ -106,8 +106,8 @@ def _dtype(dtype, depth=8):
         return None if base is None else (base, dtype.shape)
     if dtype.kind not in _PLAIN_KINDS or dtype.char in "gG":
         return None
-    # A multiple, such as M8[25s].
-    if dtype.kind in "mM" and dtype.str.partition("[")[2][:1].isdigit():
+    # A time without a unit, or in multiples of one, such as M8[25s].
+    if dtype.kind in "mM" and not dtype.str.partition("[")[2][:1].isalpha():
         return None
     return dtype.str
 

@@ -32,11 +32,11 @@ _COPIES = 3  # of what a pandas object holds, while it is made
 # Kinds that hold no more than their fields do.
 _SMALL = frozenset({"array", "scalar", "text", "bytes", "repr"})
 
-_UNITS = "generic|as|fs|ps|ns|us|ms|s|m|h|D|W|M|Y"
+_UNITS = "as|fs|ps|ns|us|ms|s|m|h|D|W|M|Y"
 _SIMPLE = re.compile(
     r"\|b1|\|[iu]1|[<>](?:[iu][248]|f[248]|c(?:8|16))"
     r"|\|S[1-9][0-9]{0,8}|[<>]U[1-9][0-9]{0,7}"
-    rf"|[<>][mM]8(?:\[(?:{_UNITS})\])?"
+    rf"|[<>][mM]8\[(?:{_UNITS})\]"  # not without a unit: numpy warns
 )
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
 _FIXED_ZONE = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
@@ -279,7 +279,7 @@ def _dtype(np: Any, spec: object, depth: int = _NESTING) -> Any:
     if type(spec) is str:
         if _SIMPLE.fullmatch(spec) is None:
             raise _Bad(f"arrays of dtype {spec[:40]!a} may not cross")
-        return np.dtype(spec.replace("[generic]", ""))
+        return np.dtype(spec)
     if type(spec) is not tuple or depth == 0:
         raise _Bad("not a dtype")
     if len(spec) == 2:

@@ -157,7 +157,7 @@ SCALARS = [
     np.float16(1.5), np.float32(0.1), np.float64(1e300), np.complex64(1 + 2j),
     np.complex128(1j), np.str_("ab\0"), np.str_(""), np.str_("é\ud800"),
     np.bytes_(b"a\0"), np.bytes_(b""), np.datetime64("2024-02-29"),
-    np.datetime64("NaT"), np.datetime64(5, "ns"), np.timedelta64(3, "h"),
+    np.datetime64("NaT", "s"), np.datetime64(5, "ns"), np.timedelta64(3, "h"),
 ]  # fmt: skip
 
 
@@ -416,6 +416,7 @@ BAD_ARRAYS = [
     ("|V8", (1,), "C", bytes(8)), ("f8", (1,), "C", bytes(8)),
     ("<f8,<f8", (1,), "C", bytes(16)), ("<f16", (1,), "C", bytes(16)),
     ("|S0", (1,), "C", b""), ("<U0", (1,), "C", b""), ("", (1,), "C", b""),
+    ("<M8", (1,), "C", bytes(8)), ("<m8", (1,), "C", bytes(8)),
     ("<M8[25s]", (1,), "C", bytes(8)), ("<M8[x]", (1,), "C", bytes(8)),
     ("|S999999999999", (1,), "C", b""), (5, (1,), "C", b""),
     ("<f8", (2,), "C", bytes(8)), ("<f8", (1,), "C", bytes(16)),
