@@ -23,9 +23,12 @@ import csandbox
 import support
 from csandbox import _csandbox, zygotes
 from csandbox.errors import GuestError, LimitError, ResultError
+from csandbox.values import _KINDS
+from csandbox.values_pandas import KINDS as PANDAS_KINDS
 
 PACKAGE = Path(csandbox.__file__).parent
 LARGE = 64 * 1024
+KINDS = {**_KINDS, **PANDAS_KINDS}
 PANDAS = {"preload": ("numpy", "pandas"), "timeout": 60}
 
 
@@ -645,10 +648,8 @@ def test_any_fields_make_a_thing_or_a_value_error(data):
         ),
         max_leaves=12,
     )
-    from csandbox.values import _KINDS
-
-    kind = data.draw(st.sampled_from(sorted(_KINDS)))
-    count = _KINDS[kind][0]
+    kind = data.draw(st.sampled_from(sorted(KINDS)))
+    count = KINDS[kind][0]
     fields = data.draw(st.tuples(*[anything] * count))
     try:
         rebuilt(kind, fields, bytes(100))
