@@ -34,7 +34,8 @@ _NAMES = ("RESULT_FD", "JOB_FD", "STORE_FD")  # of the guest's side
 _guest: dict[str, Any] | None = None
 # By what they were built for; building one takes milliseconds.
 _plans: dict[tuple[Template, int], bytes] = {}
-# In the fork: what must not be destroyed there, as it would be flushed.
+# In the fork: what must not be destroyed there.  It would be flushed, or do
+# what its finalizer does, to files of the host.
 _kept: list[object] = []
 
 
@@ -169,6 +170,7 @@ def _settle(free: list[int]) -> None:
     _keep_source()
     sys.dont_write_bytecode = True
     # A collection would write to every object of the host, and copy it.
+    _kept.extend(gc.callbacks)
     gc.callbacks.clear()
     gc.freeze()
     gc.enable()
@@ -181,20 +183,21 @@ def _forget_signals() -> None:
         if number in (signal.SIGPIPE, signal.SIGXFSZ):
             handler = signal.SIG_IGN
         # None: not set by Python.  Some may not be set at all.
-        if signal.getsignal(number) not in (handler, None):
+        former = signal.getsignal(number)
+        if former not in (handler, None):
+            _kept.append(former)
             with suppress(OSError, ValueError):
                 signal.signal(number, handler)
 
 
 def _forget_hooks() -> None:
-    import atexit
-
-    atexit._clear()
     sys.settrace(None)
     sys.setprofile(None)
     _forget_monitors(getattr(sys, "monitoring", None))
     for name in ("excepthook", "unraisablehook", "displayhook"):
+        _kept.append(getattr(sys, name))
         setattr(sys, name, getattr(sys, f"__{name}__"))
+    _kept.append(sys.breakpointhook)
     sys.breakpointhook = sys.__breakpointhook__
 
 
@@ -216,11 +219,13 @@ def _forget_threads() -> None:
     state: Any = threading
     state.settrace(None)
     state.setprofile(None)
+    _kept.append(threading.excepthook)
     threading.excepthook = threading.__excepthook__
     if isinstance(state._main_thread, state._DummyThread):
         # Of a thread that C made, which Python cannot end as its main one.
         state._main_thread = state._MainThread()
     # What only concurrent.futures registers, and its threads, which are gone.
+    _kept.extend(state._threading_atexits)
     state._threading_atexits[:] = [
         function
         for function in state._threading_atexits
@@ -231,7 +236,9 @@ def _forget_threads() -> None:
         ("concurrent.futures.process", "_threads_wakeups"),
     ):
         if module in sys.modules:
-            vars(sys.modules[module])[queues].clear()
+            threads = vars(sys.modules[module])[queues]
+            _kept.extend(threads.items())
+            threads.clear()
 
 
 def _keep_source() -> None:
@@ -248,6 +255,9 @@ def _keep_source() -> None:
 
 
 def _enter(guest: dict[str, Any], free: list[int], live: object) -> None:
+    import atexit
+
+    atexit._clear()  # what that destroys can do no harm here
     for name, number in zip(_NAMES, free, strict=False):
         os.dup2(guest[name], number)
         os.close(guest[name])

@@ -28,7 +28,7 @@ _DATED = 10_000  # of a frequency that is no fixed time
 
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
 _FIXED_ZONE = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
-_FREQUENCY = re.compile(r"[A-Za-z0-9-]{1,32}")
+_FREQUENCY = re.compile(r"-?(?:[1-9][0-9]{0,2})?([A-Za-z]+(?:-[A-Z]{3})?)")
 _UNITS = frozenset({"s", "ms", "us", "ns"})
 _CLOSED = frozenset({"left", "right", "both", "neither"})
 _MASKED = {
@@ -86,7 +86,10 @@ def _any_index(
 def _set_frequency(pd: Any, index: Any, frequency: object) -> None:
     if type(index) not in (pd.DatetimeIndex, pd.TimedeltaIndex):
         raise Bad("an index of no times has a frequency")
-    offset = pd.tseries.frequencies.to_offset(_frequency(frequency))
+    known = _frequency(pd, frequency, "offsets")
+    if known is None:
+        return
+    offset = pd.tseries.frequencies.to_offset(known)
     # pandas makes the index anew to compare it: of months, say, an object
     # for each.
     fixed = isinstance(offset, pd.offsets.Tick | pd.offsets.Day)
@@ -159,10 +162,12 @@ def _unit(unit: object) -> str:
 
 
 def _period(builder: Builder, ordinal: object, frequency: object) -> Any:
+    pd = installed("pandas")
     builder.charge(_SCALAR)
-    return installed("pandas").Period(
-        ordinal=number(ordinal, "it"), freq=_frequency(frequency)
-    )
+    known = _frequency(pd, frequency, "periods")
+    if known is None:
+        raise Bad("not a frequency of periods that may cross")
+    return pd.Period(ordinal=number(ordinal, "it"), freq=known)
 
 
 def _interval(
@@ -330,7 +335,10 @@ def _period_column(pd: Any, ordinals: object, frequency: object) -> Any:
     array = _plain(ordinals, 1)
     if array.dtype != "i8":
         raise Bad("not a column of periods")
-    dtype = pd.PeriodDtype(_frequency(frequency))
+    known = _frequency(pd, frequency, "periods")
+    if known is None:
+        raise Bad("not a frequency of periods that may cross")
+    dtype = pd.PeriodDtype(known)
     return pd.arrays.PeriodArray(array.copy(), dtype=dtype)
 
 
@@ -382,10 +390,47 @@ def _is_label(thing: object) -> bool:
 _LABELS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
-def _frequency(frequency: object) -> str:
-    if type(frequency) is not str or not _FREQUENCY.fullmatch(frequency):
+def _frequency(pd: Any, frequency: object, names: str) -> str | None:
+    """Return a known frequency; None if it is none.
+
+    `names` are "periods" or "offsets".  pandas keeps every dtype of periods
+    that was ever asked for, so that there must not be too many; and it warns
+    of names that another version of it had.
+    """
+    if type(frequency) is not str or len(frequency) > 20:
         raise Bad("not a frequency")
-    return frequency
+    parts = _FREQUENCY.fullmatch(frequency)
+    if parts is None:
+        return None
+    old = tuple(map(int, pd.__version__.split(".")[:2])) < (2, 2)
+    known = _FREQUENCIES["old" if old else "new", names]
+    return frequency if parts[1] in known else None
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+def _ending(heads: str, ends: str) -> set[str]:
+    return {f"{head}-{end}" for head in heads.split() for end in ends.split()}
+
+
+_DAYS = "MON TUE WED THU FRI SAT SUN"
+_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"
+_FREQUENCIES = {
+    ("new", "periods"): _words("M D h min s ms us ns")
+    | _ending("W", _DAYS)
+    | _ending("Q Y", _MONTHS),
+    ("new", "offsets"): _words("ME MS BME BMS B D h min s ms us ns")
+    | _ending("W", _DAYS)
+    | _ending("QE QS BQE BQS YE YS BYE BYS", _MONTHS),
+    ("old", "periods"): _words("M D H T S L U N")
+    | _ending("W", _DAYS)
+    | _ending("Q A", _MONTHS),
+    ("old", "offsets"): _words("M MS BM BMS B D H T S L U N")
+    | _ending("W", _DAYS)
+    | _ending("Q QS BQ BQS A AS BA BAS", _MONTHS),
+}
 
 
 def _zone(zone: object) -> Any:

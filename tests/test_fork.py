@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -752,3 +753,28 @@ def test_inputs_of_a_fork_are_live():
         True,
     )
     assert not lock.locked()
+
+
+def test_finalizers_of_the_host_run_nowhere_but_there():
+    program = """
+import atexit, csandbox, os, signal, tempfile, threading
+def kept():
+    made = tempfile.TemporaryDirectory(dir="/var/tmp")
+    return made.name, made.cleanup
+paths = []
+for keep in (
+    atexit.register,
+    lambda function: signal.signal(signal.SIGUSR1, lambda *_: function()),
+    lambda function: threading._register_atexit(function),
+):
+    path, function = kept()
+    paths.append(path)
+    keep(function)
+    del function, keep
+assert csandbox.run("1", start="fork", timeout=60) == 1
+print(all(map(os.path.isdir, paths)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

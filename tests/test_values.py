@@ -2,6 +2,7 @@
 and what a hostile guest cannot make of it."""
 
 import builtins
+import contextlib
 import datetime
 import gc
 import pickle
@@ -978,3 +979,201 @@ def test_any_size_of_result_may_be_allowed():
     for size in ("1T", "1024T"):
         got = csandbox.run("bytes(200_000)", result=size, timeout=60)
         assert got == bytes(200_000)
+
+
+# --- what a few bytes may stand for ------------------------------------------
+
+
+class Call:
+    """Stands for a rebuild inside fields, in the pickles below."""
+
+    def __init__(self, kind, *fields):
+        self.fields = kind, fields
+
+    def __reduce__(self):
+        return GUEST["_rebuild"], self.fields
+
+
+def forged(value):
+    """Return the pickle of a value with Calls, shared as in the value."""
+    module = type(sys)("csandbox")
+    module.rebuild = GUEST["_rebuild"]
+    real, sys.modules["csandbox"] = sys.modules["csandbox"], module
+    try:
+        return pickle.dumps(value, 5)
+    finally:
+        sys.modules["csandbox"] = real
+
+
+def shared(depth, width, innermost):
+    """Return tuples of one and the same tuple, again and again."""
+    for _ in range(depth):
+        innermost = (innermost,) * width
+    return innermost
+
+
+def array_of(dtype, data, *shape):
+    return Call("array", dtype, shape, "C", data)
+
+
+EMPTY = array_of("<i8", b"", 0)
+ONE = Call("range", 0, 1, 1, None)
+BOMBS = {
+    "columns that are tuples of tuples": Call(
+        "series", ("object", shared(5, 1000, 1)), ONE, None
+    ),
+    "lists of lists": Call("values", ("object", [[[[1] * 500] * 500] * 500])),
+    "names of tuples of tuples": Call("range", 0, 1, 1, shared(60, 2, 1)),
+    "names of levels": Call(
+        "multiindex", [ONE], [array_of("|i1", b"", 0)], [shared(60, 2, 1)]
+    ),
+    "ends of intervals": {Call("interval", shared(60, 2, 1), 2, "left"): 1},
+    "dtypes of dtypes": array_of(
+        shared(0, 0, (("a", "b"), ("<i8", "<i8"), (0, 8), 16)), b"", 0
+    ),
+    "a frame of one column": Call(
+        "frame",
+        [("plain", EMPTY)] * 300_000,
+        Call("range", 0, 0, 1, None),
+        Call("range", 0, 300_000, 1, None),
+    ),
+    "an index of one level": Call(
+        "multiindex",
+        [ONE] * 100_000,
+        [array_of("|i1", b"", 0)] * 100_000,
+        [None] * 100_000,
+    ),
+    "columns without rows": Call(
+        "frame",
+        array_of("<i8", b"", 0, 1 << 30),
+        Call("range", 0, 0, 1, None),
+        Call("range", 0, 1 << 30, 1, None),
+    ),
+    "months": Call(
+        "index", ("plain", array_of("<M8[s]", (0, M), M // 8)), None, "MS"
+    ),
+    "the same bools": [
+        array_of("|b1", (0, n), n) for n in range(M, M - 3000, -1)
+    ],
+}
+
+
+def records_of_records(depth, width):
+    spec = "|b1"
+    for level in range(depth):
+        names = tuple(f"{level}.{n}" for n in range(width))
+        spec = (names, (spec,) * width, tuple(range(width)), 1 << 20)
+    return spec
+
+
+BOMBS["records of records"] = array_of(records_of_records(7, 900), b"", 0)
+BOMBS["fields in one place"] = array_of(
+    (tuple(map(str, range(900))), ("|b1",) * 900, (0,) * 900, 1), bytes(M), M
+)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_few_bytes_take_no_long_time(name):
+    data = forged(BOMBS[name])
+    started = time.process_time()
+    with contextlib.suppress(ValueError):
+        _csandbox.decode(data, region=bytes(M), memory=512 * M)
+    assert time.process_time() - started < 5
+
+
+def collisions(count):
+    """Return int64 that pandas' hash table puts in one place."""
+    high = np.arange(1, count + 1, dtype="u8")
+    low = np.zeros_like(high)
+    for bit in range(32):
+        shift = np.uint64(bit)
+        wrong = (high ^ low ^ (low << np.uint64(11))) >> shift
+        low ^= (wrong & np.uint64(1)) << shift
+    return ((high << np.uint64(33)) | low).view("i8")
+
+
+def test_categories_and_levels_are_not_hashed():
+    keys = collisions(100_000)
+    codes = np.zeros(1, "i1")
+    index = pd.Index(keys)
+    started = time.process_time()
+    for value in (
+        Call("values", ("category", index, codes, False)),
+        Call("multiindex", [index], [codes], [None]),
+        Call("series", ("plain", keys), index, None),
+    ):
+        data, store = written_with_calls(value)
+        assert len(_csandbox.decode(data, region=store)) in (1, 100_000)
+    assert time.process_time() - started < 5
+
+
+def written_with_calls(value):
+    """Return what written() does, for a value with Calls in it."""
+    outgoing = GUEST["_Outgoing"]()
+    pickler = GUEST["_Pickler"](outgoing, False)
+    kinds = GUEST["_plain_types"]()
+    pickler.plain = {**kinds, Call: lambda call: call.__reduce__()}
+    pickler.rebuilt = GUEST["_rebuilt_types"](outgoing)
+    module = type(sys)("csandbox")
+    module.rebuild = GUEST["_rebuild"]
+    real, sys.modules["csandbox"] = sys.modules["csandbox"], module
+    try:
+        pickle.Pickler.dump(pickler, value)
+    finally:
+        sys.modules["csandbox"] = real
+    store = bytearray(outgoing.end)
+    for start, part in outgoing.parts:
+        store[start : start + len(part)] = part
+    return b"".join(outgoing.pickle), bytes(store)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index([1, 1]),
+        pd.Index([1.0, float("nan")]),
+        pd.Index(["a", "a"]),
+        pd.Index([None, "a"], dtype=object),
+        pd.Index(list(map(str, range(5))) + [3], dtype=object).repeat(2),
+        pd.DatetimeIndex(["2024", "NaT"]),
+    ],
+    ids=lambda index: str(list(index)),
+)
+def test_categories_are_unique_and_not_missing(index):
+    data, store = written_with_calls(
+        Call("values", ("category", index, np.zeros(1, "i1"), False))
+    )
+    with pytest.raises(ValueError, match="missing or not unique"):
+        _csandbox.decode(data, region=store)
+
+
+@pytest.mark.parametrize("code", [-2, 2, 127])
+def test_codes_are_in_range(code):
+    codes = np.array([0, code], "i1")
+    index = pd.Index(["a", "b"])
+    for value in (
+        Call("values", ("category", index, codes, False)),
+        Call("multiindex", [index], [codes], [None]),
+    ):
+        data, store = written_with_calls(value)
+        with pytest.raises(ValueError, match="out of range"):
+            _csandbox.decode(data, region=store)
+
+
+def test_frequencies_are_few_and_cause_no_warning(recwarn):
+    names = [
+        f"{count}{name}"
+        for count in ("", 1, 7, 99_999)
+        for name in ("B", "A", "M", "H", "T", "L", "Y", "BH", "C", "d", "w")
+    ]
+    times = array_of("<M8[s]", bytes(16), 2)
+    for name in names:
+        for value in (
+            Call("values", ("period", array_of("<i8", bytes(8), 1), name)),
+            Call("index", ("plain", times), None, name),
+            Call("period", 5, name),
+        ):
+            with contextlib.suppress(ValueError):
+                _csandbox.decode(forged(value))
+    assert not recwarn.list
+    refused("period", 5, "99999ns")
