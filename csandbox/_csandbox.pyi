@@ -11,6 +11,7 @@ CELL_JOB: Final[int]
 CELL_RESULT: Final[int]
 CELL_STORE: Final[int]
 FRAME_ERROR: Final[int]
+FRAME_INLINE: Final[int]
 FRAME_JOB: Final[int]
 FRAME_MAGIC: Final[int]
 FRAME_RESERVE: Final[int]
@@ -50,7 +51,8 @@ class Zygote:
 
 @final
 class Inputs:
-    def __new__(cls, parts: list[tuple[int, Buffer]]) -> Self: ...
+    def __new__(cls) -> Self: ...
+    def write(self, parts: list[tuple[int, Buffer]], /) -> None: ...
     def close(self) -> None: ...
 
 @final

@@ -107,7 +107,10 @@ def main(live=None) -> None:
         kind, outgoing = FRAME_ERROR, _Outgoing()
         outgoing.write(_dump(account_of(error)))
     _finish()
-    outgoing.send(kind)
+    try:
+        outgoing.send(kind)
+    except OSError as error:  # there is no memory for the store, say
+        _send(FRAME_ERROR, _dump(account_of(error)))
     _exit(0)
 
 
@@ -206,9 +209,28 @@ def _load(job):
         whole[place : place + size] for place, size in job["stored"]
     ]
     try:
-        return pickle.loads(stream, buffers=buffers)
+        return _own(pickle.loads(stream, buffers=buffers))
     except MemoryError:
         raise MemoryError(_TOO_LARGE["message"]) from None
+
+
+def _own(values):
+    """Make frames and series that the guest is given changeable.
+
+    Large arrays are read-only; inside of these that would come as a
+    surprise, and with their size.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return values
+    if isinstance(values, tuple):  # of a call
+        function, args, kwargs = values
+        args = tuple(_own(dict(enumerate(args))).values())
+        return function, args, _own(kwargs)
+    for name, value in values.items():
+        if type(value) in (pandas.DataFrame, pandas.Series):
+            values[name] = value.copy()
+    return values
 
 
 def _output(namespace, name):
@@ -351,6 +373,7 @@ class _Pickler(pickle.Pickler):
         self.outgoing = outgoing
         self.show_unsupported = show_unsupported
         self.plain = None  # filled when something asks for it
+        self.expected: tuple[object, ...] = ()
 
     def dump(self, value):
         before = sys.modules.get("csandbox")
@@ -375,18 +398,35 @@ class _Pickler(pickle.Pickler):
             sys.modules["csandbox"] = module  # where pickle looks for it
         kind = type(obj)
         if kind in self.plain:
+            self.expected = kind, getattr(obj, "default_factory", None)
             reduce = self.plain[kind]
             return NotImplemented if reduce is None else reduce(obj)
+        # The classes that rebuild those come next, and they alone may.
         if issubclass(kind, type) and obj in self.plain:
-            return NotImplemented
+            expected = any(obj is each for each in self.expected)
+            return NotImplemented if expected else self.show(kind, obj)
         written = None
         if kind in self.rebuilt:
-            written = self.rebuilt[kind](obj)
-        if written is None and self.show_unsupported:
-            written = "repr", (_type_name(kind, obj), _repr(kind, obj))
-        if written is None:
+            with _Quiet():  # pandas warns of what it shall not have any more
+                written = self.rebuilt[kind](obj)
+        return self.show(kind, obj) if written is None else (_rebuild, written)
+
+    def show(self, kind, obj):
+        if not self.show_unsupported:
             raise _Unsupported(_type_name(kind, obj), obj)
-        return _rebuild, written
+        return _rebuild, ("repr", (_type_name(kind, obj), _repr(kind, obj)))
+
+
+class _Quiet:
+    def __enter__(self):
+        import warnings
+
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *exception):
+        self.caught.__exit__(*exception)
 
 
 def _rebuilt_types(outgoing):

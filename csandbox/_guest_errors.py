@@ -8,7 +8,7 @@ bounds here keep an honest account readable; the host checks its own.
 import linecache
 import traceback
 
-NAME_LIMIT = 256  # characters
+NAME_LIMIT = 200  # characters
 MESSAGE_LIMIT = 64 * 1024  # of a message, of a note
 TRACEBACK_LIMIT = 256 * 1024
 TEXT_LIMIT = 512 * 1024  # of all texts of the outermost exception

@@ -54,6 +54,7 @@ def _pandas_kinds(pandas):
         pandas.Timedelta: timedelta,
         pandas.Period: period,
         pandas.Interval: interval,
+        pandas.Categorical: values,
         type(pandas.NaT): lambda _: ("nat", ()),
         type(pandas.NA): lambda _: ("na", ()),
     }
@@ -61,7 +62,6 @@ def _pandas_kinds(pandas):
         kind = vars(pandas).get(name)
         if kind is not None:
             made[kind] = index
-    made[pandas.Categorical] = values
     for name in _WRITERS:
         kind = vars(pandas.arrays).get(name)
         if kind is not None:
@@ -183,12 +183,22 @@ def timedelta(obj):
 
 
 def _ticks(obj):
-    unit = getattr(obj, "unit", "ns")
-    return int(getattr(obj, "_value", obj.value)), unit
+    if not hasattr(obj, "unit"):  # before pandas 2
+        return int(obj.value), "ns"
+    return int(
+        obj._value
+    ), obj.unit  # value is of nanoseconds, and may overflow
 
 
 def period(obj):
+    if _is_business_day(obj.freqstr):
+        return None
     return "period", (obj.ordinal, obj.freqstr)
+
+
+def _is_business_day(frequency):
+    """Whether it is one of periods that pandas warns of."""
+    return frequency.lstrip("-0123456789") == "B"
 
 
 def interval(obj):
@@ -234,6 +244,8 @@ def _datetime_column(obj):
 
 
 def _period_column(obj):
+    if _is_business_day(obj.freqstr):
+        return None
     return "period", obj.asi8.copy(), obj.freqstr
 
 

@@ -47,7 +47,12 @@ def started(template: Template, policy: Policy, live: object) -> Iterator[Run]:
     process has more threads than the policy lets it, and UnavailableError.
     """
     _check_threads(policy)
-    plan, guest = _plan(template), _load_guest()
+    try:
+        plan, guest = _plan(template), _load_guest()
+    except OSError as error:
+        raise zygotes.unavailable(
+            "host-descriptors", error.errno or 0, ""
+        ) from None
     _flush()
     zygote = _csandbox.Zygote(["python"], [], plan)
     booting = zygotes._registry.booting

@@ -197,6 +197,6 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         _csandbox.FRAME_MAGIC.to_bytes(4, order)
         + _csandbox.FRAME_JOB.to_bytes(4, order)
         + len(payload).to_bytes(8, order)
-        + bytes(8)
+        + _csandbox.FRAME_INLINE.to_bytes(8, order)
         + payload
     )

@@ -95,10 +95,11 @@ def run(
     anything starts, for bad arguments.  Whatever happens, nothing of the run
     is left when this returns.
     """
+    choice = jobs.unsupported_choice(on_unsupported)
     job, cargo, policy = jobs.prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
-    job["on_unsupported"] = jobs.unsupported_choice(on_unsupported)
+    job["on_unsupported"] = choice
     streams = {1: _Passed(sys.stdout), 2: _Passed(sys.stderr)}
     result = _execute(
         job,
@@ -134,10 +135,11 @@ def execute(
     `result.stderr`.  Raises UnavailableError if the sandbox cannot be set
     up, and PolicyError or TypeError for bad arguments.
     """
+    choice = jobs.unsupported_choice(on_unsupported)
     job, cargo, policy = jobs.prepare(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
-    job["on_unsupported"] = jobs.unsupported_choice(on_unsupported)
+    job["on_unsupported"] = choice
     return _execute(job, cargo, jobs.stdin_bytes(stdin), policy)
 
 
@@ -314,6 +316,13 @@ def _judge(
         return None, Cancelled()
     if ending == "too big":
         announced = outcome["announced"]
+        if announced <= policy.result_bytes:
+            return None, LimitError(
+                "result",
+                f"{outcome['room']} bytes, as this process may make no "
+                f"larger file (RLIMIT_FSIZE, ulimit -f); its value takes "
+                f"{announced} bytes",
+            )
         return None, LimitError(
             "result", f"{policy.result} (its value takes {announced} bytes)"
         )

@@ -143,8 +143,9 @@ def _dump_by_value(
 ) -> Cargo:
     import cloudpickle
 
-    cargo = Cargo()
+    from csandbox.pickling import Pickler
 
+    cargo = Cargo()
     with _by_value:
         modules = list(_invisible_modules(roots))
         registered = cloudpickle.list_registry_pickle_by_value()
@@ -152,15 +153,15 @@ def _dump_by_value(
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
-            cloudpickle.dump(
-                value, cargo, _PROTOCOL, buffer_callback=cargo.keep_out
-            )
-        except RecursionError:
-            raise TypeError(
-                f"{what} cannot be sent to the sandbox: it is nested too "
-                "deeply or refers to too much"
-            ) from None
+            pickler = Pickler(cargo, _PROTOCOL, buffer_callback=cargo.keep_out)
+            pickler.dump(value)
         except Exception as error:
+            # cloudpickle makes a PicklingError of it.
+            if RecursionError in (type(error), type(error.__context__)):
+                raise TypeError(
+                    f"{what} cannot be sent to the sandbox: it is nested too "
+                    "deeply or refers to too much"
+                ) from None
             raise TypeError(
                 _explain(value, places)
                 or f"{what} cannot be sent to the sandbox: {error}; "

@@ -23,6 +23,8 @@ from types import (
 
 import cloudpickle
 
+from csandbox.pickling import Pickler
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +97,7 @@ def explain(
 # --- what it is --------------------------------------------------------------
 
 
-class _Watch(cloudpickle.Pickler):  # type: ignore[misc]
+class _Watch(Pickler):
     """Notes what pickling comes by, and what of that it takes apart."""
 
     def __init__(self, protocol: int) -> None:

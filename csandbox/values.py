@@ -17,6 +17,7 @@ they hold.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from csandbox.result import Repr
 
@@ -31,6 +32,7 @@ _NESTING = 8  # levels of structured dtypes
 _FIELDS = 1000  # of one dtype, on all its levels
 _DIMENSIONS = 32  # numpy 1 knows no more
 _TEXT = 10_000  # characters of a Repr
+_EACH = 4096  # bytes of an array, but for its time, 10 us, rather
 
 _UNITS = "as|fs|ps|ns|us|ms|s|m|h|D|W|M|Y"
 _SIMPLE = re.compile(
@@ -38,6 +40,15 @@ _SIMPLE = re.compile(
     r"|\|S[1-9][0-9]{0,8}|[<>]U[1-9][0-9]{0,7}"
     rf"|[<>][mM]8\[(?:{_UNITS})\]"  # not without a unit: numpy warns
 )
+_CONTAINERS = (tuple, list, dict, set, frozenset, deque)
+_LOOK = 128  # bytes, but for its time, of a look at one thing in those
+
+_NUMBERS = {
+    f"{order}{kind}{size}": size
+    for order in "<>"
+    for kind, sizes in (("i", (2, 4, 8)), ("u", (2, 4, 8)), ("f", (2, 4, 8)))
+    for size in sizes
+}
 
 
 class Bad(ValueError):
@@ -56,25 +67,36 @@ class Builder:
         """Take bytes from what is left, or bytes' worth of time."""
         self.spent += size
         if self.spent > self.memory:
-            raise Bad("it takes too much memory")
+            raise Bad(
+                "it takes too much memory; of many small arrays or objects "
+                "make one, or plain values, as with .tolist()"
+            )
 
 
 def rebuild(
-    kind: str, fields: tuple[Any, ...], region: Buffer | None, memory: int
-) -> tuple[Any, int]:
-    """Return the thing of a kind that has these fields, and its size.
+    kind: str,
+    fields: tuple[Any, ...],
+    region: Buffer | None,
+    memory: int,
+    filling: frozenset[int] | None,
+) -> tuple[Any, int, int]:
+    """Return the thing of a kind with these fields, its size, and its weight.
 
-    `region` is the buffer that arrays may lie in.  Sizes are bytes beyond
-    what the fields take, at most `memory`.  Raises ValueError, in words that
-    are safe to show, if the fields are not such a thing's, take more, or
-    what it takes is not installed here.
+    `region` is the buffer that arrays may lie in, `filling` the ids of
+    containers that the fields must not lead to.  Sizes are bytes beyond what
+    the fields take, at most `memory`; the weight is what hashing it costs,
+    in units of 10 ns.  Raises ValueError, in words that are safe to show, if
+    the fields are not such a thing's, take more, or what it takes is not
+    installed here.
     """
     builder = Builder(region, memory)
     count, build = _find(kind)
     if len(fields) != count:
         raise Bad(f"{kind} has {count} fields, not {len(fields)}")
+    if filling is not None and _leads_to(builder, fields, filling):
+        raise Bad("a frame or series would be part of a cycle")
     try:
-        return build(builder, *fields), builder.spent
+        made = build(builder, *fields)
     except (Bad, MemoryError):
         raise
     except Exception as error:
@@ -82,6 +104,26 @@ def rebuild(
         raise Bad(
             f"not the fields of a valid {kind}: {type(error).__name__}"
         ) from error
+    return made, builder.spent, 16 if kind in _KINDS else 48
+
+
+def _leads_to(
+    builder: Builder, fields: tuple[Any, ...], filling: frozenset[int]
+) -> bool:
+    seen: set[int] = set()
+    todo: list[Any] = [fields]
+    while todo:
+        thing = todo.pop()
+        if id(thing) in filling:
+            return True
+        if id(thing) in seen or not isinstance(thing, _CONTAINERS):
+            continue
+        builder.charge(_LOOK * len(thing))
+        seen.add(id(thing))
+        todo.extend(thing)
+        if isinstance(thing, dict):
+            todo.extend(thing.values())
+    return False
 
 
 def _find(kind: str) -> tuple[int, Callable[..., Any]]:
@@ -116,7 +158,7 @@ def installed(name: str) -> Any:
         return import_module(name)
     except ImportError:
         raise Bad(
-            f"it is an object of {name}, which is not installed here"
+            f"it is an object of {name}, which cannot be imported here"
         ) from None
 
 
@@ -125,7 +167,7 @@ def _array(
 ) -> Any:
     np = installed("numpy")
     content = _content(builder, at)
-    builder.charge(content.nbytes)  # to be looked at, each time anew
+    builder.charge(_EACH + content.nbytes)  # looked at, each time anew
     made = _view(np, _dtype(np, dtype, [_FIELDS]), shape, order, content)
     _check_content(np, made)
     return made
@@ -136,6 +178,8 @@ def _scalar(_builder: Builder, dtype: object, data: object) -> Any:
     if type(dtype) is not str:
         raise Bad("the dtype of a scalar is no text")
     content = memoryview(expect(data, bytes, "its content"))
+    if dtype in _NUMBERS and len(content) == _NUMBERS[dtype]:
+        return np.ndarray((), dtype, content)[()]  # any bits are a number
     made = _view(np, _dtype(np, dtype, [1]), (), "C", content)
     _check_content(np, made)
     return made[()]

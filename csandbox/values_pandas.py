@@ -8,6 +8,7 @@ where it can do no harm: guests choose numbers that collide in its tables.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from csandbox.values import Bad, Builder, expect, installed, number
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 # In bytes, but for the time that it takes rather: 1 KB is some 3 us.
-_EACH = 32 * 1024  # series, frame or index
-_SCALAR = 2 * 1024
+_EACH = 32 * 1024  # frame
+_ROWS = 12 * 1024  # series or index
+_SCALAR = 4 * 1024
 _COLUMN = 16 * 1024  # one of its own kind, or a level
 _LABEL = 64  # one of many that are alike
 _COPIES = 3  # of what it holds, while it is made
@@ -43,7 +45,7 @@ def _series(
     builder: Builder, column: object, index: object, name: object
 ) -> Any:
     pd = installed("pandas")
-    builder.charge(_EACH)
+    builder.charge(_ROWS)
     data = _column(builder, pd, column)
     rows = _index(pd, index)
     builder.charge(_COPIES * _nbytes(rows))
@@ -66,6 +68,9 @@ def _frame(
         raise Bad(f"{len(content)} columns have {len(names)} names")
     builder.charge(_COLUMN * len(content))
     arrays = {i: _column(builder, pd, each) for i, each in enumerate(content)}
+    for i, array in arrays.items():
+        if array.dtype == object:  # or a frame would infer another
+            arrays[i] = pd.Series(array, index=rows, dtype=object)
     made = pd.DataFrame(arrays, index=rows, copy=True)
     made.columns = names
     return made
@@ -75,7 +80,7 @@ def _any_index(
     builder: Builder, column: object, name: object, frequency: object
 ) -> Any:
     pd = installed("pandas")
-    builder.charge(_EACH)
+    builder.charge(_ROWS)
     data = _column(builder, pd, column)
     made = pd.Index(data, dtype=data.dtype, copy=True, name=_name(name))
     if frequency is not None:
@@ -94,14 +99,15 @@ def _set_frequency(pd: Any, index: Any, frequency: object) -> None:
     # for each.
     fixed = isinstance(offset, pd.offsets.Tick | pd.offsets.Day)
     if fixed or len(index) <= _DATED:
-        index.freq = offset
+        with suppress(ValueError):  # one that does not fit is not kept
+            index.freq = offset
 
 
 def _range(
     builder: Builder, start: int, stop: int, step: int, name: object
 ) -> Any:
     pd = installed("pandas")
-    builder.charge(_EACH)
+    builder.charge(_ROWS)
     for bound in (start, stop, step):
         if not -(1 << 62) < number(bound, "a bound of it") < 1 << 62:
             raise Bad("a bound of it is out of range")
@@ -134,8 +140,13 @@ def _multiindex(
 
 def _values(builder: Builder, column: object) -> Any:
     pd = installed("pandas")
-    builder.charge(_EACH)
-    return pd.array(_column(builder, pd, column), copy=True)
+    builder.charge(_ROWS)
+    data = _column(builder, pd, column)
+    if type(data).__module__ == "numpy" and data.dtype.kind not in "mM":
+        name = "NumpyExtensionArray"  # before pandas 2.1: PandasArray
+        kind = getattr(pd.arrays, name, None) or pd.arrays.PandasArray
+        return kind(data.copy())
+    return pd.array(data, copy=True)
 
 
 def _timestamp(
@@ -397,9 +408,9 @@ def _frequency(pd: Any, frequency: object, names: str) -> str | None:
     that was ever asked for, so that there must not be too many; and it warns
     of names that another version of it had.
     """
-    if type(frequency) is not str or len(frequency) > 20:
+    if type(frequency) is not str:
         raise Bad("not a frequency")
-    parts = _FREQUENCY.fullmatch(frequency)
+    parts = _FREQUENCY.fullmatch(frequency) if len(frequency) <= 20 else None
     if parts is None:
         return None
     old = tuple(map(int, pd.__version__.split(".")[:2])) < (2, 2)

@@ -124,8 +124,9 @@ def start_run(
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
     """Return a store of inputs, which a fork of this process closes."""
-    inputs = _csandbox.Inputs(parts)
-    _registry.inputs.add(inputs)
+    inputs = _csandbox.Inputs()
+    _registry.inputs.add(inputs)  # before it has anything to close
+    inputs.write(parts)
     return inputs
 
 

@@ -438,7 +438,11 @@ def work():
     "run with inputs": """
 zygote = booted()
 def work():
-    inputs = _csandbox.Inputs([(0, b"x" * 3_000_000), (3_000_064, b"y")])
+    inputs = _csandbox.Inputs()
+    inputs.write([(0, b"x" * 3_000_000), (3_000_064, b"y")])
+    try: inputs.write([])
+    except RuntimeError: pass
+    else: raise AssertionError
     watcher = weakref.ref(inputs)
     start(zygote, inputs).close()
     inputs.close()
@@ -454,7 +458,7 @@ def work():
     for bad in (5, [5], [(0,)], [(-1, b"")], [(0, "x")],
                 [(0, b"xx"), (1, b"x")], [(0, b"x"), (2**63, b"x")],
                 [(0, memoryview(b"xxxx")[::2])]):
-        try: _csandbox.Inputs(bad)
+        try: _csandbox.Inputs().write(bad)
         except (TypeError, ValueError, OverflowError, BufferError): pass
         else: raise AssertionError(bad)
 """,

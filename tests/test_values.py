@@ -2,6 +2,7 @@
 and what a hostile guest cannot make of it."""
 
 import builtins
+import collections
 import contextlib
 import datetime
 import gc
@@ -22,7 +23,7 @@ from pandas import testing as same
 
 import csandbox
 import support
-from csandbox import _csandbox, zygotes
+from csandbox import _csandbox, accounts, shipping, zygotes
 from csandbox.errors import GuestError, LimitError, ResultError
 from csandbox.values import _KINDS
 from csandbox.values_pandas import KINDS as PANDAS_KINDS
@@ -447,7 +448,13 @@ BAD_ARRAYS = [
 
 @pytest.mark.parametrize("fields", BAD_ARRAYS, ids=repr)
 def test_bad_array_is_refused(fields):
-    refused("array", *fields)
+    with pytest.raises(ValueError) as caught:
+        rebuilt("array", fields)
+    # By us, before numpy sees it, but for names and what overflows.
+    by_numpy = fields[0] == (("a", "a"), ("|i1", "|i1"), (0, 1), 2) or (
+        fields[1] == (0, 2**61, 2**61)
+    )
+    assert by_numpy or "not the fields of a valid" not in str(caught.value)
 
 
 def test_places_are_within_the_store():
@@ -561,9 +568,9 @@ def test_arrays_are_too_dear_to_be_a_bomb():
     one = plain(("array", ("<f8", (), "C", bytes(8))))
     data = (
         b"\x80\x04ccsandbox\nrebuild\nq\0" + one + b"q\1"
-        b"](" + b"h\0h\1R" * 200_000 + b"e."
+        b"](" + b"h\0h\1R" * 400_000 + b"e."
     )
-    with pytest.raises(ValueError, match="too many items"):
+    with pytest.raises(ValueError, match="too much memory"):
         _csandbox.decode(data)
 
 
@@ -581,7 +588,7 @@ def test_a_cycle_cannot_go_through_a_frame():
     value = []
     value.append(pd.Series([value, 1], dtype=object))
     data, store = written(value)
-    with pytest.raises(ValueError, match="cycles"):
+    with pytest.raises(ValueError, match="part of a cycle"):
         _csandbox.decode(data, region=store)
     # Plain arrays cannot be part of one.
     value = []
@@ -607,10 +614,10 @@ def test_what_is_not_installed_here_is_told(monkeypatch):
     array, _ = written(np.arange(3))
     frame, _ = written(pd.Series([1]))
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ValueError, match="pandas, which is not installed"):
+    with pytest.raises(ValueError, match="pandas, which cannot be imported"):
         _csandbox.decode(frame)
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(ValueError, match="numpy, which is not installed"):
+    with pytest.raises(ValueError, match="numpy, which cannot be imported"):
         _csandbox.decode(array)
 
 
@@ -818,17 +825,19 @@ def test_small_inputs_may_be_changed():
 
 
 def test_inputs_cannot_be_written_even_by_native_code():
-    # The descriptor is gone before the guest's first line; the mapping is of
-    # a sealed file, which mprotect() does not make writable.
+    # What a guest writes to is a copy of its own; the descriptor is gone
+    # before its first line.
     source = """
-at = ctypes.c_void_p.from_buffer(ctypes.c_void_p(x.ctypes.data)).value
-page = at & ~4095
-[answer('mprotect', page, 4096, 3), answer('fcntl', 6, 1, 0)]
+page = x.ctypes.data & ~4095
+outcome = [answer('mprotect', page, 4096, 3), answer('fcntl', 6, 1, 0)]
+ctypes.memset(x.ctypes.data, 255, 100)
+[*outcome, float(x[100])]
 """
     value = np.arange(200_000.0)
     for without in ((), {support.SECCOMP}):
         got = support.value_of(source, {"x": value}, without=without)
-        assert got == ["EACCES", "EBADF"]
+        assert got == [0, "EBADF", 100.0]
+    assert (value == np.arange(200_000.0)).all()
 
 
 @pytest.mark.parametrize("size", [LARGE - 100, LARGE, 10 * M])
@@ -970,9 +979,9 @@ def test_a_host_with_a_limit_on_files_gets_small_results():
         "large = csandbox.execute('bytes(2_000_000)', timeout=60).error\n"
         "hosts.show([csandbox.run('len(bytes(5))', timeout=60),\n"
         "            len(csandbox.run('bytes(900_000)', timeout=60)),\n"
-        "            type(large).__name__])"
+        "            'RLIMIT_FSIZE' in str(large)])"
     )
-    assert found == [5, 900_000, "LimitError"]
+    assert found == [5, 900_000, True]
 
 
 def test_any_size_of_result_may_be_allowed():
@@ -1177,3 +1186,173 @@ def test_frequencies_are_few_and_cause_no_warning(recwarn):
                 _csandbox.decode(forged(value))
     assert not recwarn.list
     refused("period", 5, "99999ns")
+
+
+def test_the_guests_side_knows_the_same_numbers():
+    for ours, theirs in (
+        ("RESULT_FD", "CELL_RESULT"), ("JOB_FD", "CELL_JOB"),
+        ("STORE_FD", "CELL_STORE"), ("INPUTS_FD", "CELL_INPUTS"),
+        ("FRAME_MAGIC", "FRAME_MAGIC"), ("FRAME_VALUE", "FRAME_VALUE"),
+        ("FRAME_ERROR", "FRAME_ERROR"), ("INLINE", "FRAME_INLINE"),
+        ("FRAME_UNSUPPORTED", "FRAME_UNSUPPORTED"),
+        ("FRAME_RESERVE", "FRAME_RESERVE"),
+    ):  # fmt: skip
+        assert GUEST[ours] == getattr(_csandbox, theirs), ours
+    assert GUEST["LARGE"] == shipping.LARGE
+    assert GUEST["NAME_LIMIT"] <= accounts.NAME_LIMIT
+
+
+# --- what ordinary results hold ----------------------------------------------
+
+
+def test_many_small_values_cross():
+    array = np.arange(100_000) % 50_000
+    for value in (
+        list(array),
+        collections.Counter(array),
+        set(array.astype("f8")),
+        dict.fromkeys(zip(array[:20_000], array, strict=False)),
+        {str(n): pd.Timestamp(n, unit="s") for n in range(50_000)},
+        dict.fromkeys(pd.date_range("2000", periods=50_000)),
+    ):
+        assert crossed(value) == value
+    assert len(crossed([array[:3] for _ in range(10_000)])) == 10_000
+
+
+def test_cells_that_are_shared_are_no_cycle():
+    tags = ["x", "y"]
+    got = crossed(pd.DataFrame({"t": [tags, tags]}))
+    assert got["t"][0] == tags
+    assert got["t"][0] is got["t"][1]
+    loop = []
+    loop.append(loop)
+    for value in ([loop, pd.Series([tags])], [pd.Series([tags]), loop]):
+        assert len(crossed(value)) == 2
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["x", None], [pd.Timestamp(0), pd.NaT], [pd.Timedelta(0), None], [1, 2]],
+    ids=str,
+)
+def test_object_columns_stay_what_they_are(cells):
+    value = pd.DataFrame({"a": pd.Series(cells, dtype=object)})
+    got = crossed(value)
+    assert got["a"].dtype == object
+    assert [*map(type, got["a"])] == [*map(type, value["a"])]
+
+
+def test_times_beyond_nanoseconds_cross():
+    for value in (
+        pd.Timestamp("3000-01-01").as_unit("s"),
+        pd.Timestamp(datetime.datetime(9999, 1, 1)).as_unit("us"),
+        pd.Timedelta(days=10**6).as_unit("s"),
+    ):
+        assert crossed(value) == value
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        pd.DateOffset(months=2),
+        pd.offsets.Easter(),
+        pd.offsets.BDay(offset=pd.Timedelta("1h")),
+        pd.offsets.CustomBusinessDay(holidays=["2024-01-02"]),
+        pd.offsets.BusinessHour(start="10:00", end="12:00"),
+    ],
+    ids=repr,
+)
+def test_a_frequency_without_a_simple_name_is_not_kept(offset):
+    index = pd.date_range("2024-01-01", periods=3, freq=offset)
+    got = crossed(pd.DataFrame({"a": range(len(index))}, index=index))
+    assert got.index.freq is None
+    assert list(got.index) == list(index)
+
+
+def test_business_days_of_periods_are_named_and_warn_nobody(recwarn):
+    source = """
+import pandas as pd, warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    made = pd.period_range("2024-01-01", periods=2, freq="B")
+made
+"""
+    result = csandbox.execute(source, **PANDAS)
+    assert type(result.error) is ResultError
+    assert "PeriodIndex" in str(result.error)
+    assert result.stderr == ""
+    assert not recwarn.list
+
+
+def test_plain_classes_are_named_or_shown():
+    source = "{'type': int, 'when': datetime.date(2024, 1, 1), 'n': [float]}"
+    error = csandbox.execute("import datetime\n" + source).error
+    assert error.path == 'result["type"]'
+    got = csandbox.run("import datetime\n" + source, on_unsupported="repr")
+    assert type(got["type"]) is type(got["n"][0]) is csandbox.Repr
+    assert got["when"] == datetime.date(2024, 1, 1)
+
+
+def test_arrays_of_pandas_keep_their_kind():
+    value = pd.arrays.NumpyExtensionArray(np.arange(3))
+    got = crossed(value)
+    assert type(got) is type(value)
+    assert list(got) == [0, 1, 2]
+
+
+def test_frames_among_the_inputs_may_be_changed_whatever_their_size():
+    def change(frame, *, series):
+        frame.loc[0, "a"] = 5.0
+        series[0] = 7
+        return frame.iloc[0, 0], series[0]
+
+    for rows in (10, 50_000):
+        frame = pd.DataFrame({"a": np.zeros(rows), "b": np.zeros(rows)})
+        series = pd.Series(range(rows))
+        got = csandbox.run(change, (frame,), {"series": series}, **PANDAS)
+        assert got == (5.0, 7)
+        source = "f.iloc[0, 0] = 3.0; f.iloc[0, 0]"
+        assert csandbox.run(source, inputs={"f": frame}, **PANDAS) == 3.0
+        assert frame.iloc[0, 0] == 0.0
+
+
+def test_a_fork_of_the_host_keeps_no_inputs():
+    import hosts
+
+    kept = hosts.run("""
+import csandbox, hosts, os, threading, time
+csandbox.run("1", timeout=60)
+done = threading.Event()
+def work():
+    data = bytes(200_000_000)
+    for _ in range(3):
+        csandbox.run("len(b)", inputs={"b": data}, timeout=60, memory="2G")
+    done.set()
+threading.Thread(target=work).start()
+kept = 0
+while not done.is_set():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        names = [os.readlink(f"/proc/self/fd/{n}")
+                 for n in os.listdir("/proc/self/fd")
+                 if os.path.exists(f"/proc/self/fd/{n}")
+                 or os.path.islink(f"/proc/self/fd/{n}")]
+        os.write(writer, b"y" if "store" in str(names) else b"n")
+        os._exit(0)
+    kept += os.read(reader, 1) == b"y"
+    os.waitpid(pid, 0)
+    os.close(reader)
+    os.close(writer)
+    time.sleep(0.01)
+hosts.show(kept)
+""")
+    assert kept == 0
+
+
+def test_open_files_do_not_go_in(tmp_path):
+    path = tmp_path / "secrets.env"
+    path.write_text("key=1")
+    with open(path) as file, pytest.raises(TypeError, match="open it inside"):
+        csandbox.run(lambda: file.read())
+    assert csandbox.run(lambda: print("x", file=sys.stdout)) is None

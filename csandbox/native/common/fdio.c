@@ -1,11 +1,14 @@
 #include "fdio.h"
 
+#include "frames.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define MAX_FDS 8
+_Static_assert(CSB_FD_COUNT <= MAX_FDS, "a request carries all at once");
 
 void
 csb_close(int *fd)

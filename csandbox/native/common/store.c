@@ -107,8 +107,10 @@ csb_store_map(int fd, size_t from, size_t size, int writable,
         }
         fixed = MAP_FIXED;
     }
+    /* Before Linux 6.7 nobody may have a shared mapping of what is sealed. */
+    int sharing = writable ? MAP_SHARED : MAP_PRIVATE;
     void *memory =
-        mmap(space, mapped, protection, MAP_SHARED | fixed, fd, (off_t)from);
+        mmap(space, mapped, protection, sharing | fixed, fd, (off_t)from);
     if (memory == MAP_FAILED) {
         int result = -errno;
         if (space != NULL) {

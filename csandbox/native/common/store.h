@@ -1,7 +1,7 @@
 /* Stores: memfds of the host's for what is too large for a pipe.
  *
  * A result's store is made empty and of its full size, is written by the
- * cell, and is mapped only when it is sealed: from then on nobody, whatever
+ * cell, and is read only when it is sealed: from then on nobody, whatever
  * descriptor or mapping of it they have, can change it.
  *
  * Filling a memfd page by page takes five times as long as copying to it, and

@@ -80,7 +80,8 @@ csb_decode_check_fragile(struct csb_decoder *d)
 {
     if (d->cyclic && d->fragile > MAX_FRAGILE_IN_CYCLES) {
         return csb_decode_refuse(
-            d, "too many deques and defaultdicts in a value with cycles");
+            d,
+            "too many deques, defaultdicts and frames in a value with cycles");
     }
     return 0;
 }

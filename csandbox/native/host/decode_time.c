@@ -10,7 +10,8 @@
 #define SIZE_DATE 64 /* the largest of them */
 #define NAIVE_WEIGHT 4
 #define AWARE_WEIGHT 32 /* hashing asks the time zone */
-#define ZONE_ITEMS 100  /* a file is read */
+#define ZONE_ITEMS 100  /* a file is read, which takes 50 us */
+#define ZONE_MEMORY 32768
 #define MAX_ZONE 64
 
 static PyDateTime_CAPI *
@@ -227,7 +228,7 @@ csb_decode_build_zone(struct csb_decoder *d, const struct csb_entry *args,
         return csb_decode_refuse(d, "not the name of a time zone");
     }
     if (types == NULL || csb_decode_charge_items(d, ZONE_ITEMS) < 0 ||
-        csb_decode_charge_memory(d, 4096) < 0) {
+        csb_decode_charge_memory(d, ZONE_MEMORY) < 0) {
         return -1;
     }
     type = csb_decode_import(d, &types->zone_info, "zoneinfo", "ZoneInfo");

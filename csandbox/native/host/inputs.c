@@ -13,7 +13,8 @@
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    int fd;
+    int fd; /* -1 until write(), and after close() */
+    int used;
     uint64_t size;
 } InputsObject;
 
@@ -46,7 +47,9 @@ static int
 fill(InputsObject *self, const struct csb_parts *parts)
 {
     uint64_t done = 0;
+    csb_forklock_enter(); /* so that a fork knows of it, and closes it */
     int result = csb_store_make(parts->end, &self->fd, &self->size);
+    csb_forklock_leave();
     if (result < 0) {
         return result;
     }
@@ -63,34 +66,53 @@ fill(InputsObject *self, const struct csb_parts *parts)
 static PyObject *
 inputs_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"parts", NULL};
-    struct csb_parts parts;
-    PyObject *list;
-    int result;
+    static char *names[] = {NULL};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", names, &PyList_Type,
-                                     &list)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names)) {
         return NULL;
     }
     InputsObject *self = (InputsObject *)type->tp_alloc(type, 0);
-    if (self == NULL) {
+    if (self != NULL) {
+        self->fd = -1;
+    }
+    return (PyObject *)self;
+}
+
+PyDoc_STRVAR(write_doc,
+             "write($self, parts, /)\n--\n\n"
+             "Hold a copy of parts, a list of pairs of a place, in bytes, and "
+             "a\ncontiguous buffer, in the order of their places.  Once.  "
+             "Raises OSError\nif there is no memory or descriptor for it.");
+
+static PyObject *
+inputs_write(PyObject *op, PyObject *list)
+{
+    InputsObject *self = (InputsObject *)op;
+    struct csb_parts parts;
+    int result;
+
+    if (self->used) {
+        PyErr_SetString(PyExc_RuntimeError, "write() is for once");
         return NULL;
     }
-    self->fd = -1;
+    if (!PyList_Check(list)) {
+        PyErr_SetString(PyExc_TypeError, "parts must be a list");
+        return NULL;
+    }
     if (csb_parts_hold(list, &parts) < 0) {
-        Py_DECREF(self);
         return NULL;
     }
+    self->used = 1;
     Py_BEGIN_ALLOW_THREADS
     result = fill(self, &parts);
     Py_END_ALLOW_THREADS
     csb_parts_release(&parts);
     if (result < 0) {
-        Py_DECREF(self);
+        csb_close(&self->fd);
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return (PyObject *)self;
+    Py_RETURN_NONE;
 }
 
 int
@@ -108,7 +130,8 @@ csb_inputs_get(PyObject *module, PyObject *inputs, int *ret_fd,
     }
     const InputsObject *self = (const InputsObject *)inputs;
     if (self->fd < 0) {
-        PyErr_SetString(PyExc_ValueError, "these inputs are closed");
+        PyErr_SetString(PyExc_ValueError,
+                        "these inputs are closed, or not written");
         return -1;
     }
     *ret_fd = self->fd;
@@ -147,15 +170,13 @@ static PyMemberDef members[] = {
 
 static PyMethodDef methods[] = {
     {"close", inputs_close, METH_NOARGS, close_doc},
+    {"write", inputs_write, METH_O, write_doc},
     {NULL, NULL, 0, NULL},
 };
 
 PyDoc_STRVAR(inputs_doc,
-             "Inputs(parts)\n--\n\n"
-             "A copy of parts, a list of pairs of a place, in bytes, and a "
-             "contiguous\nbuffer, of which the last ends last.  A cell can "
-             "map it and nobody can\nchange it.  Raises OSError if there is "
-             "no memory or descriptor for it.");
+             "Inputs()\n--\n\n"
+             "Room for what a cell can map and nobody can change.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)inputs_doc}, {Py_tp_new, inputs_new},

@@ -39,7 +39,9 @@ csb_parts_hold(PyObject *list, struct csb_parts *ret_parts)
         PyErr_NoMemory();
         return -1;
     }
-    for (; parts.count < count; parts.count++) {
+    /* Taking hold of a buffer may run Python, which may change the list. */
+    for (; parts.count < count && parts.count < PyList_GET_SIZE(list);
+         parts.count++) {
         struct csb_part *part = &parts.part[parts.count];
         if (hold_part(PyList_GET_ITEM(list, parts.count), parts.end, part) <
             0) {

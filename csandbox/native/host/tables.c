@@ -104,6 +104,12 @@ csb_tables_add(PyObject *module)
             return -1;
         }
     }
+    PyObject *at = PyLong_FromUnsignedLongLong(CSB_FRAME_INLINE);
+    if (at == NULL || PyModule_AddObjectRef(module, "FRAME_INLINE", at) < 0) {
+        Py_XDECREF(at);
+        return -1;
+    }
+    Py_DECREF(at);
 #ifdef CSB_SANITIZED
     const int sanitized = 1;
 #else

@@ -116,7 +116,8 @@ start(ZygoteObject *self, PyObject *settle, PyObject *main)
     if (self->pidfd < 0) {
         result = -errno;
         (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
         csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
     }
     return result;
