@@ -43,6 +43,11 @@ _WAYS_OUT = (
     ("numpy.ma.", "array.filled() or array.tolist()"),
     ("numpy.", ".item(), .tolist() or str() of it"),
     ("pandas.core.", "with .astype() of plain columns, or .to_dict() of it"),
+    (
+        "pandas.DataFrame",
+        "with .astype() of plain columns, or .to_dict() of it",
+    ),
+    ("pandas.Series", "with .astype() of a plain dtype, or .tolist() of it"),
     ("pandas.", "str() or .tolist() of it"),
     ("pathlib.", "str(path)"),
     ("_io.BytesIO", "buffer.getvalue()"),
@@ -84,9 +89,10 @@ def run(
     comes.  The value is plain data: None, bool, int, float, complex, str,
     bytes, bytearray, list, tuple, dict, set, frozenset, Ellipsis, range,
     slice, and those of datetime, zoneinfo, decimal, fractions, uuid and
-    collections; and the arrays and scalars of numpy, read-only, and frames,
-    series, indexes, scalars and nullable arrays of pandas, if the packages
-    are installed here too.
+    collections; and numpy's arrays, read-only, and scalars, but for objects
+    and long doubles, and pandas' frames, series, indexes, scalars and nullable
+    arrays, without `attrs` and `flags`, if the packages are installed here
+    too.
 
     Raises GuestError for an exception of the guest, GuestExit if it exits,
     GuestCrash if a signal kills it, TimeLimitError and other LimitErrors at

@@ -94,7 +94,10 @@ def rebuild(
     if len(fields) != count:
         raise Bad(f"{kind} has {count} fields, not {len(fields)}")
     if filling is not None and _leads_to(builder, fields, filling):
-        raise Bad("a frame or series would be part of a cycle")
+        raise Bad(
+            "a frame or series would be part of a cycle, or of what holds a "
+            "list or dict of its cells too; give it copies of those"
+        )
     try:
         made = build(builder, *fields)
     except (Bad, MemoryError):

@@ -10,7 +10,7 @@
 #include "fdio.h"
 #include "missing.h"
 
-#define LEAST_PIECE (4 * CSB_HUGE_PAGE)
+#define LEAST_PIECE (2 * CSB_HUGE_PAGE)
 #define SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 static size_t
