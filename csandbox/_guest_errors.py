@@ -252,6 +252,22 @@ def _parts(value):
             yield (name, None), getattr(value, name[1:])
     elif name in ("datetime.datetime", "datetime.time"):
         yield (".tzinfo", None), value.tzinfo
+    elif name.startswith("pandas."):
+        yield from _parts_of_pandas(value, kind.__name__)
+
+
+def _parts_of_pandas(value, name):
+    if name == "DataFrame":
+        for index, label in enumerate(value.columns):
+            yield (_ITEM, label), value.iloc[:, index]
+        yield (".index", None), value.index
+        yield (".columns", None), value.columns
+    elif name in ("Series", "Index"):
+        items = value.array if value.dtype == object else ()
+        for index, item in enumerate(items):
+            yield (f".array[{index}]", None), item
+        if name == "Series":
+            yield (".index", None), value.index
 
 
 def _path(steps, named):

@@ -221,3 +221,17 @@ def test_copies_keep_what_and_where(how):
         "result[0]",
     )
     assert ResultError("text").path == ""
+
+
+def test_the_place_in_a_frame_is_found():
+    pytest.importorskip("pandas")
+    source = """
+import pandas as pd, threading
+frame = pd.DataFrame({"a": [1, 2], "b": [None, threading.Lock()]})
+[{"frame": frame}]
+"""
+    error = refusal(source)
+    assert error.path == 'result[0]["frame"]["b"].array[1]'
+    assert error.type_name == "_thread.lock"
+    series = "import pandas as pd\npd.Series([1], index=[object()])"
+    assert refusal(series).path == "result.index.array[0]"
