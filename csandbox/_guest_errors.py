@@ -211,7 +211,7 @@ def _steps_to(thing, value):
         return []
     steps = []
     open_ones = [_parts(value)]
-    entered = {id(value)}
+    entered = {id(value): value}  # alive, so that no other has its id
     for _ in range(LOOKS_LIMIT):
         step, part = next(open_ones[-1], (None, None))
         if part is thing:
@@ -222,7 +222,7 @@ def _steps_to(thing, value):
                 return None
             steps.pop()
         elif type(part) not in _SIMPLE and id(part) not in entered:
-            entered.add(id(part))
+            entered[id(part)] = part
             steps.append(step)
             open_ones.append(_parts(part))
     return None
