@@ -145,7 +145,7 @@ int
 csb_store_reserve(int fd, size_t from, size_t to)
 {
     size_t size = (to - from) / CSB_HUGE_PAGE * CSB_HUGE_PAGE;
-    void *memory;
+    void *memory = NULL;
 
     if (size == 0) {
         return 0;

@@ -24,7 +24,7 @@ static uint64_t
 copy_pages(int fd, const struct csb_parts *parts)
 {
     uint64_t done = 0;
-    void *memory;
+    void *memory = NULL;
 
     csb_forklock_enter();
     int result = csb_store_map(fd, 0, (size_t)parts->end, 1, &memory);

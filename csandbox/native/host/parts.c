@@ -118,7 +118,7 @@ copy_pieces(const struct csb_parts *parts, int store, int job)
     size_t size = (size_t)parts->end;
     size_t piece = csb_store_piece(size);
     uint64_t done = 0;
-    void *memory;
+    void *memory = NULL;
 
     int result = csb_store_map(store, 0, size, 1, &memory);
     while (result == 0 && done < size) {
