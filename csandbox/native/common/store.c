@@ -151,7 +151,7 @@ csb_store_reserve(int fd, size_t from, size_t to)
         return 0;
     }
     int result = csb_store_map(fd, from, size, 1, &memory);
-    if (result < 0) {
+    if (memory == NULL) {
         return result;
     }
     for (size_t at = 0; at < size && result == 0; at += CSB_HUGE_PAGE) {
