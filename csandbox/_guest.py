@@ -451,7 +451,9 @@ def _repr(kind, obj):
         text = str.__str__(repr(obj))
     except BaseException:
         text = f"<{kind.__qualname__} whose repr() failed>"
-    return text[:REPR_LIMIT].encode("utf-8", "backslashreplace").decode()
+    if len(text) > REPR_LIMIT:
+        text = f"{text[: REPR_LIMIT - 3]}..."
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain_types():

@@ -87,10 +87,11 @@ def _check_threads(policy: Policy) -> None:
     if count > 1:
         raise PolicyError(
             f'start="fork" is for a process with one thread, and this one has '
-            f"{count}, those of C libraries such as OpenBLAS included; what "
-            "another thread has locked would stay locked in the guest. Pass "
-            "allow_threads=True if that cannot harm: then at worst the guest "
-            "reaches its timeout"
+            f"{count}, those of C libraries included: importing numpy, which "
+            "a result of its arrays does too, starts OpenBLAS's, unless "
+            "OPENBLAS_NUM_THREADS=1 is set before. What another thread has "
+            "locked would stay locked in the guest. Pass allow_threads=True "
+            "if that cannot harm: then at worst the guest reaches its timeout"
         )
 
 

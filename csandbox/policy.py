@@ -183,10 +183,14 @@ def shown(value: object) -> str:
     return f"an object of type {_type_name(value)}"
 
 
+# Parameters of run and execute, which take fields of a policy beside them.
+_OF_RUN = ("args", "kwargs", "inputs", "outputs", "stdin", "on_unsupported")
+
+
 def _unknown_field(name: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, Policy._fields, n=1)
+    near = get_close_matches(name, [*Policy._fields, *_OF_RUN], n=1)
     if near:
         return f"a policy has no field {name!r}; did you mean {near[0]!r}?"
     known = ", ".join(Policy._fields)

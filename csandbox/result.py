@@ -73,9 +73,9 @@ class Record:
 class Repr:
     """A leaf that could not cross, as text.
 
-    `type_name` is the qualified name of its type, `text` its repr(), both as
-    the guest gave them: text from the guest, to be believed as little as the
-    rest of it.
+    `type_name` is the qualified name of its type, `text` its repr(), cut to
+    1000 characters, both as the guest gave them: to be believed as little as
+    the rest of what it says.
     """
 
     __slots__ = ("text", "type_name")

@@ -41,7 +41,9 @@ EXPANSION = 8  # a value's bytes in this process to those of its pickle
 _WAYS_OUT = (
     ("numpy.ndarray", "array.tolist(), or array.astype() of a plain dtype"),
     ("numpy.ma.", "array.filled() or array.tolist()"),
-    ("numpy.", ".item(), .tolist() or str() of it"),
+    ("numpy.longdouble", "float() of it"),
+    ("numpy.random.", "what it gives"),
+    ("numpy.", ".item(), .tolist(), tuple() or str() of it"),
     ("pandas.core.", "with .astype() of plain columns, or .to_dict() of it"),
     (
         "pandas.DataFrame",
@@ -50,7 +52,20 @@ _WAYS_OUT = (
     ("pandas.Series", "with .astype() of a plain dtype, or .tolist() of it"),
     ("pandas.", "str() or .tolist() of it"),
     ("pathlib.", "str(path)"),
+    ("__main__.", "vars(), tuple(), .value or dataclasses.asdict() of it"),
     ("_io.BytesIO", "buffer.getvalue()"),
+    ("_io.StringIO", "buffer.getvalue()"),
+    ("builtins.map", "list() of it"),
+    ("builtins.filter", "list() of it"),
+    ("builtins.zip", "list() of it"),
+    ("builtins.dict_", "list() of it"),
+    ("builtins.memoryview", "bytes() of it"),
+    ("array.array", "array.tolist()"),
+    ("collections.ChainMap", "dict() of it"),
+    ("types.SimpleNamespace", "vars() of it"),
+    ("re.Match", "match.groups()"),
+    ("ipaddress.", "str() of it"),
+    ("matplotlib.", "figure.savefig() to an io.BytesIO, and its getvalue()"),
     ("builtins.generator", "list(generator)"),
     ("builtins.coroutine", "asyncio.run(coroutine)"),
 )
@@ -75,7 +90,7 @@ def run(
     that is an expression, or else None; with `outputs`, names of variables,
     it is a dict of those.  A callable is called with `args` and `kwargs`,
     and travels by value, as they do: the cell works on copies, but for arrays
-    and other buffers of 64 KiB and more, which it can only read.  `stdin` is
+    of 64 KiB and more, which it can only read.  `stdin` is
     what the guest reads from its standard input.  `on_unsupported` says what
     becomes of things in the value that cannot cross: "error", or "repr" for a
     Repr in the place of each.  `overrides` are fields of Policy, such as

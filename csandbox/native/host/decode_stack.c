@@ -55,7 +55,9 @@ int
 csb_decode_charge_items(struct csb_decoder *d, size_t count)
 {
     if (count > d->items_left + d->fuel) {
-        return csb_decode_refuse(d, "the value has too many items");
+        return csb_decode_refuse(
+            d, "the value has too many items; return fewer, or "
+               "an array of numpy's");
     }
     if (count > d->items_left) {
         d->fuel -= count - d->items_left;
