@@ -72,7 +72,8 @@ def preload(names: str) -> None:
         if name:
             __import__(name)
     # Their first use has side effects that cells would repeat.
-    _Pickler(_Outgoing(), False).dump(None)
+    sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
+    _Pickler(_Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
     # Python 3.13 keeps the text of -c, which is the bootstrap's.
