@@ -1037,9 +1037,6 @@ BOMBS = {
         "multiindex", [ONE], [array_of("|i1", b"", 0)], [shared(60, 2, 1)]
     ),
     "ends of intervals": {Call("interval", shared(60, 2, 1), 2, "left"): 1},
-    "dtypes of dtypes": array_of(
-        shared(0, 0, (("a", "b"), ("<i8", "<i8"), (0, 8), 16)), b"", 0
-    ),
     "a frame of one column": Call(
         "frame",
         [("plain", EMPTY)] * 300_000,
