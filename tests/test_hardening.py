@@ -816,7 +816,8 @@ class Stopping:
     def flush(self): pass
 real, sys.stdout = sys.stdout, Stopping()
 try:
-    source = "print(1)\\n" + sys.argv[2]
+    # More than a pipe and a read of it hold: it cannot end before the stop.
+    source = "print('x' * 300_000)\\n" + sys.argv[2]
     found = csandbox.run(source, timeout=1, result="4K")
 except csandbox.SandboxError as error:
     found = type(error).__name__
