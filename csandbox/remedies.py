@@ -107,6 +107,7 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
             "once.",
         },
     ),
+    "scratch": ("resources", {}),
     "fork": ("", {EAGAIN: _TOO_MANY}),
     "init": ("", {EAGAIN: _TOO_MANY, EMFILE: _TOO_MANY}),
 }

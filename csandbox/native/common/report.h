@@ -38,6 +38,7 @@
     X(ZYGOTE_CAPS, "zygote-capabilities")                                     \
     X(PRELOAD, "preload")                                                     \
     /* zygote: arming a cell */                                               \
+    X(SCRATCH, "scratch")                                                     \
     X(INIT, "init")                                                           \
     X(PID_NAMESPACE, "pid-namespace")                                         \
     X(FORK, "fork")                                                           \

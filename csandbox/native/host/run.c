@@ -39,6 +39,8 @@ clear_watch(struct csb_watch *watch)
         .store = -1,
         .input = {.fd = -1},
         .init = -1,
+        .cell = -1,
+        .scratch = -1,
     };
 }
 
@@ -98,6 +100,7 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
     PyTypeObject *type = csb_module_state(module)->run_type;
     const struct csb_request request = {
         .magic = CSB_REQUEST_MAGIC,
+        .attached = inputs < 0 ? 0 : 1u << CSB_FD_INPUTS,
         .limits = *limits,
     };
     int fds[CSB_FD_COUNT];
@@ -116,7 +119,7 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
         fds[CSB_FD_STORE] = self->watch.store;
         fds[CSB_FD_INPUTS] = inputs;
         result = csb_send(control, &request, sizeof request, fds,
-                          inputs < 0 ? CSB_FD_INPUTS : CSB_FD_COUNT);
+                          inputs < 0 ? CSB_FD_OPTIONAL : CSB_FD_COUNT);
     }
     fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {

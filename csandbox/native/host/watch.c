@@ -85,28 +85,39 @@ fail_setup(struct csb_watch *watch, const struct csb_report *report)
 }
 
 static void
+take_spawned(struct csb_watch *watch, const struct csb_status *status,
+             const int *fds)
+{
+    watch->init = fds[CSB_SPAWNED_INIT];
+    watch->cell = fds[CSB_SPAWNED_CELL];
+    watch->scratch = fds[CSB_SPAWNED_SCRATCH];
+    watch->inherited = status->inherited;
+    if (watch->ending != CSB_ENDING_NONE) {
+        kill_run(watch);
+    }
+}
+
+static void
 read_status(struct csb_watch *watch)
 {
     struct csb_status status;
-    int fds[1] = {-1}, count = 0;
-    ssize_t got =
-        csb_receive(watch->status, &status, sizeof status, 1, fds, &count);
+    int fds[CSB_SPAWNED_COUNT], count = 0;
+    ssize_t got = csb_receive(watch->status, &status, sizeof status,
+                              CSB_SPAWNED_COUNT, fds, &count);
     if (got == -EAGAIN) {
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_SPAWNED &&
-        count == 1 && watch->init < 0) {
-        watch->init = fds[0];
-        if (watch->ending != CSB_ENDING_NONE) {
-            kill_run(watch);
-        }
+        count == CSB_SPAWNED_COUNT && watch->init < 0) {
+        take_spawned(watch, &status, fds);
         return;
     }
-    if (count > 0) {
-        csb_close(&fds[0]);
+    for (int i = 0; got >= 0 && i < count; i++) {
+        csb_close(&fds[i]);
     }
     if (got == -EPROTO) {
-        /* No number was free for the pidfd.  Hung up on, the zygote kills. */
+        /* No number was free for one of them.  Hung up on, the zygote
+         * kills. */
         csb_report_fill(CSB_STEP_HOST_FDS, EMFILE, 0, NULL, &status.report);
         fail_setup(watch, &status.report);
     } else if (got == sizeof status && status.kind == CSB_STATUS_EXITED) {
@@ -567,6 +578,8 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->store);
     csb_close(&watch->wake);
     csb_close(&watch->init);
+    csb_close(&watch->cell);
+    csb_close(&watch->scratch);
     csb_close(&watch->job.fd);
     csb_close(&watch->input.fd);
     for (int i = 0; i < 2; i++) {

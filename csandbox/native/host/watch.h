@@ -68,7 +68,10 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
-    int init; /* pidfd, -1 until SPAWNED */
+    int init;           /* pidfd, -1 until SPAWNED */
+    int cell;           /* pidfd, the same */
+    int scratch;        /* the mount of its /tmp, the same */
+    uint64_t inherited; /* bytes of anonymous memory that it began with */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */
