@@ -32,10 +32,18 @@ class Policy(Record):
     as it was given, and `memory_bytes` and the like give it in bytes.
 
     timeout   seconds that a run may take, 10.0; at most a year
-    memory    size that a run may allocate, "512M"; at least 16M
-    threads   threads beside the first, 16; 0 to 32768
+    cpu_time  seconds of processors that it may use, those of all threads
+              together, None: as many as `timeout`
+    memory    size of what it may hold at once beyond what it begins with, in
+              whichever way: objects, mappings, files in /tmp, page tables;
+              "512M"; at least 16M
+    threads   threads beside the first, 16; 0 to 32768; their stacks take a
+              quarter of `memory` at the most
     scratch   size of the private /tmp, "64M"; at least 64K
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
+    output_action  what becomes of a run that writes more: "drop", it goes
+              on, and what is beyond is counted and thrown away; or "kill", it
+              ends with OutputLimitError
     result    size of the value on its way back, "64M"; at least 4K; in the
               caller's memory it may take eight times that, or 64M
     packages  what can be imported, "environment": the standard library and
@@ -57,10 +65,12 @@ class Policy(Record):
     """
 
     timeout: float
+    cpu_time: float | None
     memory: int | str
     threads: int
     scratch: int | str
     output: int | str
+    output_action: str
     result: int | str
     packages: str
     preload: tuple[str, ...]
@@ -72,10 +82,12 @@ class Policy(Record):
         self,
         *,
         timeout: float = 10.0,
+        cpu_time: float | None = None,
         memory: int | str = "512M",
         threads: int = 16,
         scratch: int | str = "64M",
         output: int | str = "1M",
+        output_action: str = "drop",
         result: int | str = "64M",
         packages: str = "environment",
         preload: Sequence[str] = (),
@@ -88,10 +100,14 @@ class Policy(Record):
             raise PolicyError(_unknown_field(name))
         vars(self).update(
             timeout=_seconds("timeout", timeout),
+            cpu_time=_cpu_time("cpu_time", cpu_time),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
             scratch=_size("scratch", scratch, least="64K"),
             output=_size("output", output, least="1K"),
+            output_action=_choice(
+                "output_action", output_action, ("drop", "kill")
+            ),
             result=_size("result", result, least="4K"),
             packages=_choice("packages", packages, ("environment",)),
             preload=_modules("preload", preload),
@@ -116,6 +132,11 @@ class Policy(Record):
     def env(self) -> Mapping[str, str]:
         """The guest's environment variables, read-only, sorted by name."""
         return MappingProxyType(dict(self._env))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """`cpu_time`, or what it is when it is None."""
+        return self.timeout if self.cpu_time is None else self.cpu_time
 
     @property
     def memory_bytes(self) -> int:
@@ -209,6 +230,10 @@ def _seconds(name: str, value: object) -> float:
             f"not {shown(value)}"
         )
     return float(value)
+
+
+def _cpu_time(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
 
 
 def _count(name: str, value: object, *, most: int) -> int:

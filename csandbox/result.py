@@ -101,7 +101,9 @@ class Usage(Record):
 
     `wall`, `user` and `system` are seconds: elapsed, and of processor time
     in the guest's code and in the kernel for it.  `peak_memory` is the most
-    bytes of memory it held at once.  `stdout_bytes` and `stderr_bytes` are
+    bytes that it held at once beyond what it began with, pages of the files
+    that it mapped included; `scratch_bytes` is the most that were seen in its
+    /tmp, 1 KiB for each file included.  `stdout_bytes` and `stderr_bytes` are
     the bytes it wrote in all, `stdout_dropped` and `stderr_dropped` those of
     them that lay beyond the policy's `output` and were thrown away.
     """
@@ -114,6 +116,7 @@ class Usage(Record):
     stderr_bytes: int = 0
     stdout_dropped: int = 0
     stderr_dropped: int = 0
+    scratch_bytes: int = 0
 
 
 class Isolation(Record):

@@ -15,6 +15,8 @@ from csandbox.errors import (
     GuestError,
     GuestExit,
     LimitError,
+    MemoryLimitError,
+    OutputLimitError,
     ResultError,
     SandboxError,
     TimeLimitError,
@@ -303,13 +305,24 @@ def _see_to_its_end(
             stdin,
             timeout=policy.timeout,
             setup_timeout=SETUP_SECONDS,
+            cpu_time=_cpu_time(policy),
+            memory=policy.memory_bytes,
+            tasks=policy.threads + 1,
             output=policy.output_bytes,
+            output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
             signals=current_thread() is main_thread(),
             sink=sink,
         )
     finally:
         cell.close()
+
+
+def _cpu_time(policy: Policy) -> float:
+    if policy.cpu_time is not None:
+        return policy.cpu_time
+    # One busy thread shall reach its timeout, not this a moment before.
+    return policy.timeout + min(0.05, policy.timeout / 20)
 
 
 def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
@@ -331,22 +344,10 @@ def _judge(
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
-    if ending == "timeout":
-        return None, TimeLimitError("timeout", f"{policy.timeout:g} s")
     if ending == "cancelled":
         return None, Cancelled()
-    if ending == "too big":
-        announced = outcome["announced"]
-        if announced <= policy.result_bytes:
-            return None, LimitError(
-                "result",
-                f"{outcome['room']} bytes, as this process may make no "
-                f"larger file (RLIMIT_FSIZE, ulimit -f); its value takes "
-                f"{announced} bytes",
-            )
-        return None, LimitError(
-            "result", f"{policy.result} (its value takes {announced} bytes)"
-        )
+    if ending in _LIMITS:
+        return None, _LIMITS[ending](outcome, policy)
     if ending == "malformed":
         return None, ResultError(
             "the guest sent something that is no result: it was cut short, "
@@ -369,10 +370,56 @@ def _judge(
 def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
     number = os.WTERMSIG(outcome["wait_status"])
     used = outcome["user"] + outcome["system"]
-    # The kernel's, behind our own deadline; a guest may send it itself.
-    if number == signal.SIGXCPU and used >= policy.timeout:
-        return TimeLimitError("timeout", f"{policy.timeout:g} s")
+    # The kernel's, behind our own look; a guest may send it itself.
+    if number == signal.SIGXCPU and used >= policy.cpu_seconds:
+        return _cpu_limit(outcome, policy)
     return GuestCrash(number)
+
+
+def _timeout(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    return TimeLimitError("timeout", f"{policy.timeout:g} s")
+
+
+def _cpu_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    return TimeLimitError("cpu_time", f"{policy.cpu_seconds:g} s")
+
+
+def _memory_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    return MemoryLimitError("memory", str(policy.memory))
+
+
+def _out_of_memory(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    return MemoryLimitError("memory")
+
+
+def _output_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    over = outcome["stdout_total"] > policy.output_bytes
+    which = "stdout" if over else "stderr"
+    return OutputLimitError("output", f"{policy.output} of {which}")
+
+
+def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    announced = outcome["announced"]
+    if announced <= policy.result_bytes:
+        return LimitError(
+            "result",
+            f"{outcome['room']} bytes, as this process may make no larger "
+            f"file (RLIMIT_FSIZE, ulimit -f); its value takes {announced} "
+            "bytes",
+        )
+    return LimitError(
+        "result", f"{policy.result} (its value takes {announced} bytes)"
+    )
+
+
+_LIMITS = {
+    "timeout": _timeout,
+    "cpu": _cpu_limit,
+    "memory": _memory_limit,
+    "oom": _out_of_memory,
+    "output": _output_limit,
+    "too big": _too_big,
+}
 
 
 def _decode(outcome: dict[str, Any], policy: Policy) -> Any:
@@ -431,6 +478,7 @@ def _usage(outcome: dict[str, Any], policy: Policy) -> Usage:
         stderr_bytes=outcome["stderr_total"],
         stdout_dropped=max(0, outcome["stdout_total"] - most),
         stderr_dropped=max(0, outcome["stderr_total"] - most),
+        scratch_bytes=outcome["scratch"],
     )
 
 

@@ -22,6 +22,7 @@
     X(AMBIENT_CAPS, "ambient-capabilities")                                   \
     X(ZYGOTE_FDS, "zygote-descriptors")                                       \
     X(EXEC, "exec")                                                           \
+    X(METER, "meter")                                                         \
     /* zygote: the template */                                                \
     X(BOOT, "boot")                                                           \
     X(PLAN, "plan")                                                           \
