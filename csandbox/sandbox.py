@@ -346,8 +346,9 @@ def _judge(
         return None, _killed_by(outcome, policy)
     if ending == "cancelled":
         return None, Cancelled()
-    if ending in _LIMITS:
-        return None, _LIMITS[ending](outcome, policy)
+    limit = _limit_error(outcome, policy)
+    if limit is not None:
+        return None, limit
     if ending == "malformed":
         return None, ResultError(
             "the guest sent something that is no result: it was cut short, "
@@ -372,30 +373,31 @@ def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
     used = outcome["user"] + outcome["system"]
     # The kernel's, behind our own look; a guest may send it itself.
     if number == signal.SIGXCPU and used >= policy.cpu_seconds:
-        return _cpu_limit(outcome, policy)
+        return _cpu_limit(policy)
     return GuestCrash(number)
 
 
-def _timeout(outcome: dict[str, Any], policy: Policy) -> LimitError:
-    return TimeLimitError("timeout", f"{policy.timeout:g} s")
+def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
+    match outcome["ending"]:
+        case "timeout":
+            return TimeLimitError("timeout", f"{policy.timeout:g} s")
+        case "cpu":
+            return _cpu_limit(policy)
+        case "memory":
+            return MemoryLimitError("memory", str(policy.memory))
+        case "oom":
+            return MemoryLimitError("memory")
+        case "output":
+            over = outcome["stdout_total"] > policy.output_bytes
+            which = "stdout" if over else "stderr"
+            return OutputLimitError("output", f"{policy.output} of {which}")
+        case "too big":
+            return _too_big(outcome, policy)
+    return None
 
 
-def _cpu_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
+def _cpu_limit(policy: Policy) -> LimitError:
     return TimeLimitError("cpu_time", f"{policy.cpu_seconds:g} s")
-
-
-def _memory_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
-    return MemoryLimitError("memory", str(policy.memory))
-
-
-def _out_of_memory(outcome: dict[str, Any], policy: Policy) -> LimitError:
-    return MemoryLimitError("memory")
-
-
-def _output_limit(outcome: dict[str, Any], policy: Policy) -> LimitError:
-    over = outcome["stdout_total"] > policy.output_bytes
-    which = "stdout" if over else "stderr"
-    return OutputLimitError("output", f"{policy.output} of {which}")
 
 
 def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
@@ -410,16 +412,6 @@ def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
     return LimitError(
         "result", f"{policy.result} (its value takes {announced} bytes)"
     )
-
-
-_LIMITS = {
-    "timeout": _timeout,
-    "cpu": _cpu_limit,
-    "memory": _memory_limit,
-    "oom": _out_of_memory,
-    "output": _output_limit,
-    "too big": _too_big,
-}
 
 
 def _decode(outcome: dict[str, Any], policy: Policy) -> Any:

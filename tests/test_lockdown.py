@@ -390,7 +390,6 @@ hosts.show([limits(), *(
 
 def test_every_limit_is_the_policys_soft_and_hard():
     host, *guests = hosts.run(LIMITS)
-    cores = os.cpu_count()
     memories = []
     for limits, (timeout, threads) in zip(
         guests, ((50, 3), (70, 5)), strict=True
