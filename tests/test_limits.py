@@ -1,5 +1,7 @@
 """Limits of time, memory, disk and output, and how their ends are told."""
 
+import contextlib
+import os
 import signal
 import time
 
@@ -7,6 +9,7 @@ import numpy
 import pytest
 
 import csandbox
+import hosts
 import support
 from csandbox import (
     GuestCrash,
@@ -17,6 +20,7 @@ from csandbox import (
     OutputLimitError,
     PolicyError,
     TimeLimitError,
+    _csandbox,
 )
 
 MIB = 1 << 20
@@ -388,5 +392,58 @@ def test_every_end_has_an_error_of_its_own():
 
 def test_a_memory_limit_of_the_machine_says_so():
     error = MemoryLimitError("memory")
-    assert "the machine ran out of memory" in str(error)
+    assert "ran out of memory" in str(error)
     assert "smaller memory=" in str(error)
+
+
+# In a cgroup that is too small for a guest which is within its own limit.
+STARVED = """
+import sys, csandbox, hosts
+with open(sys.argv[2] + "/cgroup.procs", "w") as file:
+    file.write("0")
+def end(source):
+    error = csandbox.execute(source).error
+    return [type(error).__name__, error and error.args]
+fill = "x = bytearray(b'x') * (400 << 20); import time; time.sleep(9)"
+kill = "import os; os.kill(os.getpid(), 9)"
+hosts.show([end(kill), end(fill), end(kill), end(fill)])
+"""
+
+
+@contextlib.contextmanager
+def small_cgroup():
+    """Make a cgroup of 200 MiB, of whichever version has memory here."""
+    for parent, limit in (  # noqa: B007
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+    ):
+        path = f"{parent}/csandbox-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            os.mkdir(path)
+            break
+    else:
+        pytest.skip("no cgroup can be made here")
+    try:
+        if not os.path.exists(f"{path}/{limit}"):
+            pytest.skip("the memory controller is not enabled here")
+        with open(f"{path}/{limit}", "w") as file:
+            file.write(str(200 * MIB))
+        yield path
+    finally:
+        for _ in range(100):  # its processes are gone, but are they reaped?
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+                break
+            time.sleep(0.05)
+
+
+if _csandbox.is_root():  # who else could make one?
+
+    def test_the_oom_killer_is_told_from_a_kill_by_itself():
+        with small_cgroup() as path:
+            found = hosts.run(STARVED, path)
+        killed, starved = (
+            ["GuestCrash", [9]],
+            ["MemoryLimitError", ["memory", ""]],
+        )
+        assert found == [killed, starved, killed, starved]

@@ -299,6 +299,8 @@ csb_meter_check(int pidfd)
 {
     struct resident resident;
     pid_t pid;
+
+    (void)count_oom_kills(); /* the number that runs begin with */
     int result = look_up(pidfd, &pid);
     return result < 0 ? result : read_status(pid, pid, &resident);
 }
