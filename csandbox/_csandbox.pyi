@@ -42,6 +42,7 @@ class Zygote:
         scratch: int,
         inodes: int,
         threads: int,
+        processes: int,
         descriptors: int,
         cpu_seconds: int,
         store: int,
@@ -74,6 +75,7 @@ class Run:
         cpu_time: float,
         memory: int,
         tasks: int,
+        processes: int,
         output: int,
         output_kills: bool,
         result: int,
@@ -89,6 +91,7 @@ def build_plan(
     uid: int,
     mechanisms: int,
     fault: tuple[str, int] | None = None,
+    several: bool = False,
 ) -> bytes: ...
 def decode(
     data: Buffer,
@@ -106,4 +109,4 @@ def fork_ends() -> None: ...
 def is_root() -> bool: ...
 def open_region(fd: int, size: int, /) -> Region: ...
 def serve(preload: Callable[[str], object], /) -> None: ...
-def syscalls() -> list[tuple[str, str, str, int]]: ...
+def syscalls(several: bool = False, /) -> list[tuple[str, str, str, int]]: ...

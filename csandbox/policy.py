@@ -37,8 +37,11 @@ class Policy(Record):
     memory    size of what it may hold at once beyond what it begins with, in
               whichever way: objects, mappings, files in /tmp, page tables;
               "512M"; at least 16M
-    threads   threads beside the first, 16; 0 to 32768; their stacks take a
+    threads   threads beside the first, of all processes, 16; 0 to 32768; their stacks take a
               quarter of `memory` at the most
+    processes  child processes that may be alive at once, 0; to 1024.  With
+              some, the programs of /usr/bin can be executed, and /dev/shm is
+              there, in the same space as /tmp
     scratch   size of the private /tmp, "64M"; at least 64K
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
     output_action  what becomes of a run that writes more: "drop", it goes
@@ -68,6 +71,7 @@ class Policy(Record):
     cpu_time: float | None
     memory: int | str
     threads: int
+    processes: int
     scratch: int | str
     output: int | str
     output_action: str
@@ -85,6 +89,7 @@ class Policy(Record):
         cpu_time: float | None = None,
         memory: int | str = "512M",
         threads: int = 16,
+        processes: int = 0,
         scratch: int | str = "64M",
         output: int | str = "1M",
         output_action: str = "drop",
@@ -103,6 +108,7 @@ class Policy(Record):
             cpu_time=_cpu_time("cpu_time", cpu_time),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
+            processes=_count("processes", processes, most=1024),
             scratch=_size("scratch", scratch, least="64K"),
             output=_size("output", output, least="1K"),
             output_action=_choice(

@@ -103,7 +103,8 @@ class Usage(Record):
     in the guest's code and in the kernel for it.  `peak_memory` is the most
     bytes that it held at once beyond what it began with, pages of the files
     that it mapped included; `scratch_bytes` is the most that were seen in its
-    /tmp, 1 KiB for each file included.  `stdout_bytes` and `stderr_bytes` are
+    /tmp, 1 KiB for each file included.  `peak_processes` is the most
+    processes that were alive at once, the first included.  `stdout_bytes` and `stderr_bytes` are
     the bytes it wrote in all, `stdout_dropped` and `stderr_dropped` those of
     them that lay beyond the policy's `output` and were thrown away.
     """
@@ -117,6 +118,7 @@ class Usage(Record):
     stdout_dropped: int = 0
     stderr_dropped: int = 0
     scratch_bytes: int = 0
+    peak_processes: int = 1
 
 
 class Isolation(Record):

@@ -200,7 +200,9 @@ def _execute(
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
-        template = Template(preload=policy.preload)
+        template = Template(
+            preload=policy.preload, several=policy.processes > 0
+        )
     if policy.start == "fork":
         outcome = _fork(job, stdin, policy, sink, template)
     else:
@@ -308,6 +310,7 @@ def _see_to_its_end(
             cpu_time=_cpu_time(policy),
             memory=policy.memory_bytes,
             tasks=policy.threads + 1,
+            processes=policy.processes,
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
@@ -471,6 +474,7 @@ def _usage(outcome: dict[str, Any], policy: Policy) -> Usage:
         stdout_dropped=max(0, outcome["stdout_total"] - most),
         stderr_dropped=max(0, outcome["stderr_total"] - most),
         scratch_bytes=outcome["scratch"],
+        peak_processes=outcome["peak_processes"],
     )
 
 

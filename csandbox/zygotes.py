@@ -66,6 +66,7 @@ class Template(Record):
     """What tells one zygote from another."""
 
     preload: tuple[str, ...] = ()
+    several: bool = False  # runs may have more than one process
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
@@ -175,6 +176,7 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
             cpu_time=ANSWER_SECONDS,
             memory=policy.memory_bytes,
             tasks=1,
+            processes=0,
             output=0,
             output_kills=False,
             result=0,
@@ -222,11 +224,12 @@ def build_plan(template: Template) -> bytes:
     """Return what zygotes of a template are to do, as data."""
     try:
         return _csandbox.build_plan(
-            environment_view(),
+            environment_view(programs=template.several),
             ",".join(template.preload),
             uid() if _csandbox.is_root() else 0,
             template.mechanisms,
             template.fault,
+            several=template.several,
         )
     except OSError as error:
         # libseccomp hands its filter over in a file.
@@ -292,6 +295,7 @@ def _limits(policy: Policy) -> dict[str, int]:
         "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
+        "processes": policy.processes,
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,

@@ -228,7 +228,7 @@ def test_an_unknown_field_is_named_with_the_nearest():
     )
 
 
-@pytest.mark.parametrize("name", ["network", "files", "in_process", "_env"])
+@pytest.mark.parametrize("name", ["network", "files", "sandboxed", "_env"])
 def test_an_unknown_field_is_refused_with_all_that_are_known(name):
     message = refusal(**{name: ()})
     assert message.startswith(f"a policy has no field {name!r}")
@@ -287,7 +287,7 @@ def test_a_policy_pickles_and_copies():
 def test_repr_shows_every_field():
     assert repr(Policy(env={"A": "1"})) == (
         "Policy(timeout=10.0, cpu_time=None, memory='512M', threads=16, "
-        "scratch='64M', output='1M', output_action='drop', result='64M', "
+        "processes=0, scratch='64M', output='1M', output_action='drop', result='64M', "
         "packages='environment', preload=(), "
         "env=mappingproxy({'A': '1'}), start='zygote', allow_threads=False)"
     )

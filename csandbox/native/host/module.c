@@ -44,7 +44,7 @@ static PyMethodDef methods[] = {
     {"is_root", is_root, METH_NOARGS, is_root_doc},
     {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
-    {"syscalls", csb_tables_syscalls, METH_NOARGS, csb_tables_syscalls_doc},
+    {"syscalls", csb_tables_syscalls, METH_VARARGS, csb_tables_syscalls_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../common/frames.h"
+#include "forks.h"
 #include "meter.h"
 
 enum csb_ending {
@@ -74,6 +75,7 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
+    struct csb_forks forks;
     struct csb_meter meter; /* its limits are set by the caller */
     int init;               /* pidfd, -1 until SPAWNED */
     int cell;               /* pidfd, the same */
