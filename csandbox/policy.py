@@ -32,6 +32,9 @@ class Policy(Record):
     as it was given, and `memory_bytes` and the like give it in bytes.
 
     timeout   seconds that a run may take, 10.0; at most a year
+    queue_timeout  seconds that a run may wait before, for a free place among
+              the cells of this process (see set_capacity), 60.0; 0 does not
+              wait; at most a year
     memory    size that a run may allocate, "512M"; at least 16M
     threads   threads beside the first, 16; 0 to 32768
     scratch   size of the private /tmp, "64M"; at least 64K
@@ -57,6 +60,7 @@ class Policy(Record):
     """
 
     timeout: float
+    queue_timeout: float
     memory: int | str
     threads: int
     scratch: int | str
@@ -72,6 +76,7 @@ class Policy(Record):
         self,
         *,
         timeout: float = 10.0,
+        queue_timeout: float = 60.0,
         memory: int | str = "512M",
         threads: int = 16,
         scratch: int | str = "64M",
@@ -88,6 +93,7 @@ class Policy(Record):
             raise PolicyError(_unknown_field(name))
         vars(self).update(
             timeout=_seconds("timeout", timeout),
+            queue_timeout=_seconds("queue_timeout", queue_timeout, zero=True),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
             scratch=_size("scratch", scratch, least="64K"),
@@ -197,15 +203,16 @@ def _unknown_field(name: str) -> str:
     return f"a policy has no field {name!r}; it has {known}"
 
 
-def _seconds(name: str, value: object) -> float:
+def _seconds(name: str, value: object, *, zero: bool = False) -> float:
     if type(value) is not float and type(value) is not int:
         raise PolicyError(
             f"{name} must be a number of seconds, an int or a float, "
             f"not {_type_name(value)}"
         )
-    if not 0 < value <= YEAR:
+    if not 0 <= value <= YEAR or (value == 0 and not zero):
+        least = "at least 0" if zero else "more than 0"
         raise PolicyError(
-            f"{name} must be more than 0 and at most {YEAR} seconds (a year), "
+            f"{name} must be {least} and at most {YEAR} seconds (a year), "
             f"not {shown(value)}"
         )
     return float(value)
