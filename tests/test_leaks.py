@@ -507,6 +507,7 @@ def work():
         hosts.wait_until(lambda: places.waiting == 1)
         places.resize(2)
         thread.join()
+        assert places.cells == 2
         assert places.close() and not places.closed
     for bad in (0, -1, "1", 1.5, None, 2**70):
         for function in (places.resize, _csandbox.Places):

@@ -408,6 +408,7 @@ armed = False
 def handler(*_):
     if armed: raise Interrupt
 signal.signal(signal.SIGALRM, handler)
+sys.unraisablehook = lambda _: None  # it may come in a callback of a weakref
 stop = False
 def work():
     while not stop: csandbox.run("1")
@@ -688,6 +689,22 @@ time.sleep(0.2)
     begun = time.monotonic()
     assert ends(program, source) == CANCELLED * 3
     assert time.monotonic() - begun < 20
+
+
+def test_a_thread_that_does_not_expect_it_tells_the_reason():
+    program = """
+csandbox.run("1")
+threading.Thread(
+    target=csandbox.run, args=("while True: pass",), daemon=True).start()
+hosts.wait_until(lambda: csandbox.capacity().alive == 1)
+"""
+    with hosts.Host(EXIT + program) as host:
+        code, out, err = host.end(30)
+        assert host.left() == []
+    assert (code, out) == (0, "")
+    assert err.endswith(
+        "csandbox.errors.Cancelled: the interpreter is shutting down\n"
+    )
 
 
 def test_runs_that_wait_at_exit_are_cancelled():
