@@ -57,6 +57,11 @@ CORE = VALUES_SOURCE = None
 _values = None  # its code, once it is needed
 
 _NOTHING = b"\x80\4}."  # the pickle of no inputs
+_NO_ROOM = pickle.dumps(
+    {"type": "MemoryError", "traceback": "", "message": ""}, PROTOCOL
+)
+# Address space that every cell has beyond its limit, to tell of its end.
+_spare = [bytearray(8 * 1024 * 1024)]
 _order = sys.byteorder
 
 
@@ -105,14 +110,23 @@ def main(live=None) -> None:
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
+        _spare.clear()
         kind, outgoing = FRAME_ERROR, _Outgoing()
-        outgoing.write(_dump(account_of(error)))
+        outgoing.write(_account(error))
     _finish()
     try:
         outgoing.send(kind)
-    except OSError as error:  # there is no memory for the store, say
-        _send(FRAME_ERROR, _dump(account_of(error)))
+    except (OSError, MemoryError) as error:  # no memory for the store, say
+        _spare.clear()
+        _send(FRAME_ERROR, _account(error))
     _exit(0)
+
+
+def _account(error):
+    try:
+        return _dump(account_of(error))
+    except MemoryError:
+        return _NO_ROOM
 
 
 # --- the job -----------------------------------------------------------------

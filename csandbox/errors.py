@@ -167,7 +167,22 @@ class TimeLimitError(LimitError, TimeoutError):
 
 
 class MemoryLimitError(LimitError, MemoryError):
-    """Raised when the guest needed more memory than its policy allows."""
+    """Raised when the guest was ended for the memory that it held.
+
+    That was more than its policy allows; or, if `allowed` is "", the machine
+    or the cgroup of this process (a container, say) had none left, and the
+    kernel's OOM killer chose the guest.  (Where the guest only asked for too
+    much, it got a MemoryError of its own.)
+    """
+
+    def _message(self) -> str:
+        if self.allowed:
+            return super()._message()
+        return (
+            "the machine, or the cgroup of this process, ran out of memory, "
+            "and the kernel ended the guest, which was within its limit; run "
+            "fewer at once, or give them a smaller memory="
+        )
 
 
 class OutputLimitError(LimitError):

@@ -32,13 +32,21 @@ class Policy(Record):
     as it was given, and `memory_bytes` and the like give it in bytes.
 
     timeout   seconds that a run may take, 10.0; at most a year
+    cpu_time  seconds of processors that it may use, those of all threads
+              together, None: as many as `timeout`
     queue_timeout  seconds that a run may wait before, for a free place among
               the cells of this process (see set_capacity), 60.0; 0 does not
               wait; at most a year
-    memory    size that a run may allocate, "512M"; at least 16M
-    threads   threads beside the first, 16; 0 to 32768
+    memory    size of what it may hold at once beyond what it begins with, in
+              whichever way: objects, mappings, files in /tmp, page tables;
+              "512M"; at least 16M
+    threads   threads beside the first, 16; 0 to 32768; their stacks take a
+              quarter of `memory` at the most
     scratch   size of the private /tmp, "64M"; at least 64K
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
+    output_action  what becomes of a run that writes more: "drop", it goes
+              on, and what is beyond is counted and thrown away; or "kill", it
+              ends with OutputLimitError
     result    size of the value on its way back, "64M"; at least 4K; in the
               caller's memory it may take eight times that, or 64M
     packages  what can be imported, "environment": the standard library and
@@ -60,11 +68,13 @@ class Policy(Record):
     """
 
     timeout: float
+    cpu_time: float | None
     queue_timeout: float
     memory: int | str
     threads: int
     scratch: int | str
     output: int | str
+    output_action: str
     result: int | str
     packages: str
     preload: tuple[str, ...]
@@ -76,11 +86,13 @@ class Policy(Record):
         self,
         *,
         timeout: float = 10.0,
+        cpu_time: float | None = None,
         queue_timeout: float = 60.0,
         memory: int | str = "512M",
         threads: int = 16,
         scratch: int | str = "64M",
         output: int | str = "1M",
+        output_action: str = "drop",
         result: int | str = "64M",
         packages: str = "environment",
         preload: Sequence[str] = (),
@@ -93,11 +105,15 @@ class Policy(Record):
             raise PolicyError(_unknown_field(name))
         vars(self).update(
             timeout=_seconds("timeout", timeout),
+            cpu_time=_cpu_time("cpu_time", cpu_time),
             queue_timeout=_seconds("queue_timeout", queue_timeout, zero=True),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
             scratch=_size("scratch", scratch, least="64K"),
             output=_size("output", output, least="1K"),
+            output_action=_choice(
+                "output_action", output_action, ("drop", "kill")
+            ),
             result=_size("result", result, least="4K"),
             packages=_choice("packages", packages, ("environment",)),
             preload=_modules("preload", preload),
@@ -122,6 +138,11 @@ class Policy(Record):
     def env(self) -> Mapping[str, str]:
         """The guest's environment variables, read-only, sorted by name."""
         return MappingProxyType(dict(self._env))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """`cpu_time`, or what it is when it is None."""
+        return self.timeout if self.cpu_time is None else self.cpu_time
 
     @property
     def memory_bytes(self) -> int:
@@ -216,6 +237,10 @@ def _seconds(name: str, value: object, *, zero: bool = False) -> float:
             f"not {shown(value)}"
         )
     return float(value)
+
+
+def _cpu_time(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
 
 
 def _count(name: str, value: object, *, most: int) -> int:

@@ -107,6 +107,14 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
             "once.",
         },
     ),
+    "scratch": ("resources", {}),
+    "meter": (
+        "resources",
+        {
+            None: "What cells use is read in /proc: mount it here, of this "
+            "PID namespace, and without hidepid for this user.",
+        },
+    ),
     "fork": ("", {EAGAIN: _TOO_MANY}),
     "init": ("", {EAGAIN: _TOO_MANY, EMFILE: _TOO_MANY}),
 }

@@ -105,10 +105,12 @@ class Usage(Record):
     a place for it; `arm`, until its cell was ready; `run`, until it ended or
     was ended; and `decode`, until it was gone and its value was read.
 
-    `peak_memory` is the most
-    bytes of memory it held at once.  `stdout_bytes` and `stderr_bytes` are
-    the bytes it wrote in all, `stdout_dropped` and `stderr_dropped` those of
-    them that lay beyond the policy's `output` and were thrown away.
+    `peak_memory` is the most bytes that it held at once beyond what it began
+    with, pages of the files that it mapped included; `scratch_bytes` is the
+    most that were seen in its /tmp, 1 KiB for each file included.
+    `stdout_bytes` and `stderr_bytes` are the bytes it wrote in all,
+    `stdout_dropped` and `stderr_dropped` those of them that lay beyond the
+    policy's `output` and were thrown away.
     """
 
     wall: float
@@ -123,6 +125,7 @@ class Usage(Record):
     stderr_bytes: int = 0
     stdout_dropped: int = 0
     stderr_dropped: int = 0
+    scratch_bytes: int = 0
 
 
 class Isolation(Record):

@@ -16,6 +16,8 @@ from csandbox.errors import (
     GuestError,
     GuestExit,
     LimitError,
+    MemoryLimitError,
+    OutputLimitError,
     ResultError,
     SandboxError,
     TimeLimitError,
@@ -318,13 +320,24 @@ def _see_to_its_end(
             stdin,
             timeout=policy.timeout,
             setup_timeout=SETUP_SECONDS,
+            cpu_time=_cpu_time(policy),
+            memory=policy.memory_bytes,
+            tasks=policy.threads + 1,
             output=policy.output_bytes,
+            output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
             signals=current_thread() is main_thread(),
             sink=sink,
         )
     finally:
         cell.close()
+
+
+def _cpu_time(policy: Policy) -> float:
+    if policy.cpu_time is not None:
+        return policy.cpu_time
+    # One busy thread shall reach its timeout, not this a moment before.
+    return policy.timeout + min(0.05, policy.timeout / 20)
 
 
 def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
@@ -346,22 +359,11 @@ def _judge(
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
-    if ending == "timeout":
-        return None, TimeLimitError("timeout", f"{policy.timeout:g} s")
     if ending == "cancelled":
         return None, _cancelled()
-    if ending == "too big":
-        announced = outcome["announced"]
-        if announced <= policy.result_bytes:
-            return None, LimitError(
-                "result",
-                f"{outcome['room']} bytes, as this process may make no "
-                f"larger file (RLIMIT_FSIZE, ulimit -f); its value takes "
-                f"{announced} bytes",
-            )
-        return None, LimitError(
-            "result", f"{policy.result} (its value takes {announced} bytes)"
-        )
+    limit = _limit_error(outcome, policy)
+    if limit is not None:
+        return None, limit
     if ending == "malformed":
         return None, ResultError(
             "the guest sent something that is no result: it was cut short, "
@@ -392,10 +394,47 @@ def _cancelled() -> Cancelled:
 def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
     number = os.WTERMSIG(outcome["wait_status"])
     used = outcome["user"] + outcome["system"]
-    # The kernel's, behind our own deadline; a guest may send it itself.
-    if number == signal.SIGXCPU and used >= policy.timeout:
-        return TimeLimitError("timeout", f"{policy.timeout:g} s")
+    # The kernel's, behind our own look; a guest may send it itself.
+    if number == signal.SIGXCPU and used >= policy.cpu_seconds:
+        return _cpu_limit(policy)
     return GuestCrash(number)
+
+
+def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
+    match outcome["ending"]:
+        case "timeout":
+            return TimeLimitError("timeout", f"{policy.timeout:g} s")
+        case "cpu":
+            return _cpu_limit(policy)
+        case "memory":
+            return MemoryLimitError("memory", str(policy.memory))
+        case "oom":
+            return MemoryLimitError("memory")
+        case "output":
+            over = outcome["stdout_total"] > policy.output_bytes
+            which = "stdout" if over else "stderr"
+            return OutputLimitError("output", f"{policy.output} of {which}")
+        case "too big":
+            return _too_big(outcome, policy)
+    return None
+
+
+def _cpu_limit(policy: Policy) -> LimitError:
+    return TimeLimitError("cpu_time", f"{policy.cpu_seconds:g} s")
+
+
+def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
+    announced = outcome["announced"]
+    if announced <= policy.result_bytes:
+        return LimitError(
+            "result",
+            f"{outcome['room']} bytes, as this process may make no larger "
+            f"file (RLIMIT_FSIZE, ulimit -f); its value takes {announced} "
+            "bytes",
+        )
+    return LimitError(
+        "result", f"{policy.result} (its value takes {announced} bytes)"
+    )
 
 
 def _decode(outcome: dict[str, Any], policy: Policy) -> Any:
@@ -472,6 +511,7 @@ def _usage(
         stderr_bytes=outcome["stderr_total"],
         stdout_dropped=max(0, outcome["stdout_total"] - most),
         stderr_dropped=max(0, outcome["stderr_total"] - most),
+        scratch_bytes=outcome["scratch"],
     )
 
 

@@ -171,7 +171,11 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
             b"",
             timeout=ANSWER_SECONDS,
             setup_timeout=ANSWER_SECONDS,
+            cpu_time=ANSWER_SECONDS,
+            memory=policy.memory_bytes,
+            tasks=1,
             output=0,
+            output_kills=False,
             result=0,
             signals=False,
             sink=None,
@@ -299,7 +303,6 @@ _SANITIZERS = (
 
 def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
-    cores = os.cpu_count() or 1
     return {
         "memory": policy.memory_bytes,
         "scratch": scratch,
@@ -308,8 +311,9 @@ def _limits(policy: Policy) -> dict[str, int]:
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,
-        # Behind the host's own deadline, should it come late.
-        "cpu_seconds": min(int(policy.timeout * cores) + 2, 2**32 - 1),
+        # Of one process, in whole seconds: behind the host's own look,
+        # should that come late.
+        "cpu_seconds": int(policy.cpu_seconds) + 2,
     }
 
 

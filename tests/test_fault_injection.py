@@ -25,7 +25,7 @@ STEPS = [
 ]
 # Steps of the cell and of its making; before them the zygote fails as a
 # whole, and no later run may find it.
-IN_A_RUN = STEPS[STEPS.index("init") :]
+IN_A_RUN = STEPS[STEPS.index("scratch") :]
 
 # It would show: by output, and by a file where it can reach one.
 GUEST = """

@@ -112,6 +112,7 @@ STEPS = [
     "boot",
     "view-mount",
     "preload",
+    "scratch",
     "init",
     "fork",
     "cell-scratch",

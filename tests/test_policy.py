@@ -296,10 +296,11 @@ def test_a_policy_pickles_and_copies():
 
 def test_repr_shows_every_field():
     assert repr(Policy(env={"A": "1"})) == (
-        "Policy(timeout=10.0, queue_timeout=60.0, memory='512M', threads=16, "
-        "scratch='64M', output='1M', result='64M', packages='environment', "
-        "preload=(), env=mappingproxy({'A': '1'}), start='zygote', "
-        "allow_threads=False)"
+        "Policy(timeout=10.0, cpu_time=None, queue_timeout=60.0, "
+        "memory='512M', threads=16, scratch='64M', output='1M', "
+        "output_action='drop', result='64M', packages='environment', "
+        "preload=(), "
+        "env=mappingproxy({'A': '1'}), start='zygote', allow_threads=False)"
     )
 
 

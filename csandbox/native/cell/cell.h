@@ -28,8 +28,10 @@ struct csb_cell {
     const struct csb_landlock_paths *paths;
     int proc;              /* O_PATH on a /proc outside the view */
     int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
+    int scratch;           /* the mount of its scratch space */
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
+    uint64_t anonymous;    /* bytes that it holds of anonymous memory */
 };
 
 /* Locks the calling process down for good, in the one order that works, and

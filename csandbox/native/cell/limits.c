@@ -3,15 +3,16 @@
 #include "cell.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 #define MIB (1024 * 1024ull)
 #define STACK (8 * MIB)
+#define STACK_LEAST (256 * 1024ull)
 /* Address space that a thread reserves without using it: its stack and a
  * malloc arena (HEAP_MAX_SIZE twice, to align it). */
 #define PER_THREAD (STACK + 128 * MIB)
 #define TIMERS 128
-#define STACKS_MOST 64
 
 struct limit {
     int resource;
@@ -32,13 +33,34 @@ apply(const struct limit *limit)
     return setrlimit(limit->resource, &both) < 0 ? -errno : 0;
 }
 
-/* The stacks of threads are not the heap that `memory` means, but too many of
- * them would make that meaningless. */
-static uint64_t
-stacks(const struct csb_limits *given)
+/* What a thread reserves for its stack counts as data, used or not: all of
+ * them together shall take a quarter at the most. */
+static int
+limit_stacks(const struct csb_limits *given)
 {
-    return (given->threads < STACKS_MOST ? given->threads : STACKS_MOST) *
-           STACK;
+    pthread_attr_t attributes;
+    uint64_t size =
+        given->threads > 0 ? given->memory / 4 / given->threads : STACK;
+    size = size > STACK ? STACK : size < STACK_LEAST ? STACK_LEAST : size;
+    size &= ~(uint64_t)(STACK_LEAST - 1);
+    int result = -pthread_attr_init(&attributes);
+    if (result == 0) {
+        result = -pthread_attr_setstacksize(&attributes, size);
+    }
+    if (result == 0) {
+        result = -pthread_setattr_default_np(&attributes);
+    }
+    (void)pthread_attr_destroy(&attributes);
+    return result;
+}
+
+/* Beside the data itself there are page tables, and a run that reaches its
+ * limit shall be told by malloc(), not be killed by the host. */
+static uint64_t
+data_limit(const struct csb_cell *cell)
+{
+    uint64_t memory = cell->limits->memory;
+    return cell->data + memory - memory / 64;
 }
 
 int
@@ -50,7 +72,7 @@ csb_limits_apply(const struct csb_cell *cell)
         {RLIMIT_NOFILE, given->descriptors},
         {RLIMIT_NPROC, given->threads + 1ull},
         {RLIMIT_CPU, given->cpu_seconds},
-        {RLIMIT_DATA, cell->data + given->memory + stacks(given)},
+        {RLIMIT_DATA, data_limit(cell)},
 #ifndef CSB_SANITIZED /* their shadow memory is terabytes wide */
         /* For what RLIMIT_DATA does not count: shared memory. */
         {RLIMIT_AS, cell->size + given->memory + given->mapped +
@@ -69,5 +91,5 @@ csb_limits_apply(const struct csb_cell *cell)
             return result;
         }
     }
-    return 0;
+    return limit_stacks(given);
 }

@@ -6,11 +6,11 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../common/digits.h"
 #include "../common/fdio.h"
+#include "../common/missing.h"
 #include "../common/place.h"
 
 #define COVERED_MAX 32
@@ -23,20 +23,14 @@ csb_mounts_unshare(const struct csb_cell *cell)
 }
 
 static int
-mount_scratch(const struct csb_limits *limits)
+mount_scratch(int scratch)
 {
-    char options[96];
-    char *at = csb_digits_append(options, "size=", limits->scratch);
-    at = csb_digits_append(at, ",nr_inodes=", limits->scratch_inodes);
-    (void)csb_digits_append(at, ",mode=", 700);
-
-    /* Not noexec: what is written there may be mapped as code, which the
-     * guest can do with any memory. */
-    if (mount("scratch", CSB_SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) <
-        0) {
+    if (syscall(SYS_move_mount, scratch, "", AT_FDCWD, CSB_SCRATCH,
+                MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+        chdir(CSB_SCRATCH) < 0) {
         return -errno;
     }
-    return chdir(CSB_SCRATCH) < 0 ? -errno : 0;
+    return 0;
 }
 
 /* Trees of the view that the scratch space is going to cover, as when the
@@ -93,7 +87,7 @@ csb_mounts_scratch(const struct csb_cell *cell)
     struct covered covered = {.count = 0};
     int result = keep_covered(cell->plan, &covered);
     if (result == 0) {
-        result = mount_scratch(cell->limits);
+        result = mount_scratch(cell->scratch);
     }
     return result < 0 ? result : place_covered(&covered);
 }

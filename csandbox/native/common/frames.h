@@ -31,9 +31,18 @@ enum csb_run_fd {
     CSB_FD_JOB,
     CSB_FD_RESULT,
     CSB_FD_STORE,
-    CSB_FD_STATUS, /* stays with the zygote */
-    CSB_FD_INPUTS, /* the last, as it may be missing */
+    CSB_FD_STATUS,   /* stays with the zygote */
+    CSB_FD_OPTIONAL, /* from here on they may be missing */
+    CSB_FD_INPUTS = CSB_FD_OPTIONAL,
     CSB_FD_COUNT,
+};
+
+/* Descriptors that come with the news of a cell. */
+enum csb_spawned_fd {
+    CSB_SPAWNED_INIT,    /* pidfd */
+    CSB_SPAWNED_CELL,    /* pidfd */
+    CSB_SPAWNED_SCRATCH, /* the mount of /tmp */
+    CSB_SPAWNED_COUNT,
 };
 
 /* Descriptors in the zygote after exec: 0 and 1 are /dev/null, 2 is a pipe to
@@ -62,13 +71,14 @@ struct csb_limits {
 };
 
 struct csb_request {
-    uint32_t magic; /* CSB_REQUEST_MAGIC */
-    uint32_t reserved;
+    uint32_t magic;    /* CSB_REQUEST_MAGIC */
+    uint32_t attached; /* which optional descriptors are: 1 << enum
+                          csb_run_fd */
     struct csb_limits limits;
 };
 
 enum csb_status_kind {
-    CSB_STATUS_SPAWNED = 1, /* the init's pidfd is attached */
+    CSB_STATUS_SPAWNED = 1, /* with enum csb_spawned_fd; inherited */
     CSB_STATUS_EXITED,      /* wait_status and usage of the cell */
     CSB_STATUS_FAILED,      /* report: the cell was never forked */
 };
@@ -77,7 +87,8 @@ struct csb_status {
     uint32_t kind; /* enum csb_status_kind */
     int32_t wait_status;
     int64_t user_usec, system_usec;
-    int64_t peak_kib;
+    int64_t peak_kib;   /* resident at once, what it inherited included */
+    uint64_t inherited; /* bytes of anonymous memory the cell began with */
     struct csb_report report;
 };
 

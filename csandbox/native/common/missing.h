@@ -14,6 +14,11 @@
 #ifndef SYS_move_mount
 #define SYS_move_mount 429
 #endif
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#define SYS_fsconfig 431
+#define SYS_fsmount 432
+#endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -44,6 +49,12 @@
 #ifndef MOVE_MOUNT_F_EMPTY_PATH
 #define MOVE_MOUNT_F_EMPTY_PATH 0x00000004
 #endif
+/* enum fsconfig_command and flags of <linux/mount.h>, which does not go with
+ * <sys/mount.h>. */
+#define CSB_FSCONFIG_SET_STRING 1
+#define CSB_FSCONFIG_CREATE 6
+#define CSB_FSOPEN_CLOEXEC 1
+#define CSB_FSMOUNT_CLOEXEC 1
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #endif

@@ -22,6 +22,7 @@
     X(AMBIENT_CAPS, "ambient-capabilities")                                   \
     X(ZYGOTE_FDS, "zygote-descriptors")                                       \
     X(EXEC, "exec")                                                           \
+    X(METER, "meter")                                                         \
     /* zygote: the template */                                                \
     X(BOOT, "boot")                                                           \
     X(PLAN, "plan")                                                           \
@@ -38,6 +39,7 @@
     X(ZYGOTE_CAPS, "zygote-capabilities")                                     \
     X(PRELOAD, "preload")                                                     \
     /* zygote: arming a cell */                                               \
+    X(SCRATCH, "scratch")                                                     \
     X(INIT, "init")                                                           \
     X(PID_NAMESPACE, "pid-namespace")                                         \
     X(FORK, "fork")                                                           \

@@ -39,6 +39,9 @@ clear_watch(struct csb_watch *watch)
         .store = -1,
         .input = {.fd = -1},
         .init = -1,
+        .cell = -1,
+        .scratch = -1,
+        .meter = {.cell = -1, .scratch = -1},
     };
 }
 
@@ -98,6 +101,7 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
     PyTypeObject *type = csb_module_state(module)->run_type;
     const struct csb_request request = {
         .magic = CSB_REQUEST_MAGIC,
+        .attached = inputs < 0 ? 0 : 1u << CSB_FD_INPUTS,
         .limits = *limits,
     };
     int fds[CSB_FD_COUNT];
@@ -116,7 +120,7 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
         fds[CSB_FD_STORE] = self->watch.store;
         fds[CSB_FD_INPUTS] = inputs;
         result = csb_send(control, &request, sizeof request, fds,
-                          inputs < 0 ? CSB_FD_INPUTS : CSB_FD_COUNT);
+                          inputs < 0 ? CSB_FD_OPTIONAL : CSB_FD_COUNT);
     }
     fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {
@@ -133,12 +137,21 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
 /* --- communicate --------------------------------------------------------- */
 
 static const char *const ending_names[] = {
-    [CSB_ENDING_NONE] = "none",           [CSB_ENDING_SETUP] = "setup",
-    [CSB_ENDING_FRAME] = "frame",         [CSB_ENDING_EXITED] = "exited",
-    [CSB_ENDING_SIGNALLED] = "signalled", [CSB_ENDING_TIMEOUT] = "timeout",
-    [CSB_ENDING_CANCELLED] = "cancelled", [CSB_ENDING_TOO_BIG] = "too big",
-    [CSB_ENDING_MALFORMED] = "malformed", [CSB_ENDING_LOST] = "lost",
+    [CSB_ENDING_NONE] = "none",
+    [CSB_ENDING_SETUP] = "setup",
+    [CSB_ENDING_FRAME] = "frame",
+    [CSB_ENDING_EXITED] = "exited",
+    [CSB_ENDING_SIGNALLED] = "signalled",
+    [CSB_ENDING_TIMEOUT] = "timeout",
+    [CSB_ENDING_CANCELLED] = "cancelled",
+    [CSB_ENDING_TOO_BIG] = "too big",
+    [CSB_ENDING_MALFORMED] = "malformed",
+    [CSB_ENDING_LOST] = "lost",
     [CSB_ENDING_UNSEALED] = "unsealed",
+    [CSB_ENDING_OOM] = "oom",
+    [CSB_ENDING_CPU] = "cpu",
+    [CSB_ENDING_MEMORY] = "memory",
+    [CSB_ENDING_OUTPUT] = "output",
 };
 
 /* Gives what has come to the caller's function.  -1 with an exception. */
@@ -234,6 +247,20 @@ take_payload(PyObject *module, const struct csb_watch *watch,
     return 0;
 }
 
+/* The most bytes that the run added to what it inherited.  The kernel's own
+ * figure knows every moment, but one process and not what lies in files. */
+static long long
+peak_memory(const struct csb_watch *watch)
+{
+    long long resident = (long long)watch->exit.peak_kib * 1024 -
+                         (long long)watch->meter.inherited;
+    long long seen = (long long)watch->meter.peak_memory;
+    long long scratch = (long long)watch->meter.peak_scratch;
+
+    seen = seen > scratch ? seen : scratch;
+    return resident > seen ? resident : seen;
+}
+
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
@@ -257,7 +284,7 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
         "s:K, s:K, "
         "s:K, "
-        "s:K, s:d, s:d, s:d, s:d, s:L}",
+        "s:K, s:d, s:d, s:d, s:d, s:L, s:K}",
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
@@ -277,7 +304,8 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         (double)watch->started * 1e-9, "wall", wall, "user",
         (double)watch->exit.user_usec * 1e-6, "system",
         (double)watch->exit.system_usec * 1e-6, "peak_memory",
-        (long long)watch->exit.peak_kib * 1024);
+        peak_memory(watch), "scratch",
+        (unsigned long long)watch->meter.peak_scratch);
 }
 
 static int
@@ -301,38 +329,48 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
 
 PyDoc_STRVAR(
     communicate_doc,
-    "communicate($self, job, input, *, timeout, setup_timeout, output, "
-    "result, "
-    "signals, sink)\n--\n\n"
+    "communicate($self, job, input, *, timeout, setup_timeout, cpu_time,\n"
+    "            memory, tasks, output, output_kills, result, signals, sink)\n"
+    "--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
-    "it is ready, setup_timeout until then.  output: bytes kept of each\n"
-    "stream; result: most bytes of a result; sink(stream, bytes): called as\n"
-    "output comes, None to collect it; signals: whether to look for them, as\n"
-    "the main thread must.  Returns a dict that says how it\n"
-    "ended.  An exception of a signal handler or of the sink kills the run\n"
+    "it is ready, setup_timeout until then; cpu_time seconds of processors;\n"
+    "memory: bytes that it may add to what it inherits; tasks: threads that\n"
+    "may run at once.  output: bytes kept of each stream; output_kills:\n"
+    "whether more end the run; result: most bytes of a result; sink(stream,\n"
+    "bytes): called as output comes, None to collect it; signals: whether to\n"
+    "look for them, as the main thread must.  Returns a dict that says how\n"
+    "it ended.  An exception of a signal handler or of the sink kills the "
+    "run\n"
     "and is raised.");
 
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"job",           "input",  "timeout",
-                            "setup_timeout", "output", "result",
-                            "signals",       "sink",   NULL};
+    static char *names[] = {
+        "job",     "input", "timeout", "setup_timeout", "cpu_time",
+        "memory",  "tasks", "output",  "output_kills",  "result",
+        "signals", "sink",  NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
-    double timeout, setup_timeout;
-    unsigned long long output, result;
-    int signals = 0;
+    double timeout, setup_timeout, cpu_time;
+    unsigned long long memory, output, result;
+    unsigned tasks;
+    int signals = 0, output_kills = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*$ddKKpO", names, &job,
-                                     &input, &timeout, &setup_timeout, &output,
-                                     &result, &signals, &sink)) {
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "y*y*$dddKIKpKpO", names, &job, &input, &timeout,
+            &setup_timeout, &cpu_time, &memory, &tasks, &output, &output_kills,
+            &result, &signals, &sink)) {
         return NULL;
     }
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
+        self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
+        self->watch.meter.memory_limit = memory;
+        self->watch.meter.tasks = tasks;
         self->watch.output_limit = (size_t)output;
+        self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;
         self->watch.streaming = sink != Py_None;
         self->watch.signal_check = signals ? 1 : 0; /* at once, and on */

@@ -556,10 +556,13 @@ static const struct csb_arg_check in_band[] = {
 /* What programs ask of any socket.  The rest loads BPF into the kernel, or
  * tells of the host: groups, processes, network namespaces. */
 #define SOCKET_OPTION(name) ALLOW_IF(INT_IS(1, SOL_SOCKET), INT_IS(2, name))
+/* 0, "done", for the size of its buffers: they are the kernel's memory, which
+ * no limit of the run counts. */
+#define SOCKET_BUFFER(name) ERRNO_IF(0, INT_IS(1, SOL_SOCKET), INT_IS(2, name))
 static const struct csb_arg_check set_options[] = {
     SOCKET_OPTION(SO_REUSEADDR), SOCKET_OPTION(SO_KEEPALIVE),
-    SOCKET_OPTION(SO_LINGER),    SOCKET_OPTION(SO_SNDBUF),
-    SOCKET_OPTION(SO_RCVBUF),    SOCKET_OPTION(SO_SNDTIMEO),
+    SOCKET_OPTION(SO_LINGER),    SOCKET_BUFFER(SO_SNDBUF),
+    SOCKET_BUFFER(SO_RCVBUF),    SOCKET_OPTION(SO_SNDTIMEO),
     SOCKET_OPTION(SO_RCVTIMEO),  END_CHECKS,
 };
 

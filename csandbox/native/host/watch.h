@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../common/frames.h"
+#include "meter.h"
 
 enum csb_ending {
     CSB_ENDING_NONE,      /* still running */
@@ -17,7 +18,11 @@ enum csb_ending {
     CSB_ENDING_FRAME,     /* it sent one whole frame */
     CSB_ENDING_EXITED,    /* it exited without one: see exit */
     CSB_ENDING_SIGNALLED, /* a signal killed it, not ours: see exit */
+    CSB_ENDING_OOM,       /* the kernel's OOM killer killed it */
     CSB_ENDING_TIMEOUT,   /* killed at the deadline */
+    CSB_ENDING_CPU,       /* killed: it has used its time of processors */
+    CSB_ENDING_MEMORY,    /* killed: it holds too much memory */
+    CSB_ENDING_OUTPUT,    /* killed: it wrote too much to a stream */
     CSB_ENDING_CANCELLED, /* killed on request */
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
     CSB_ENDING_MALFORMED, /* killed: what it sent is no frame */
@@ -61,6 +66,7 @@ struct csb_watch {
     size_t store_size;
     struct csb_outlet input; /* stdin */
     size_t output_limit;     /* bytes kept of each stream */
+    int output_kills;        /* more than that end the run */
     size_t result_limit;     /* bytes of a result */
     int64_t timeout;         /* ns from READY */
     int64_t deadline;        /* ns on CLOCK_MONOTONIC; first: set-up's */
@@ -68,7 +74,10 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
-    int init; /* pidfd, -1 until SPAWNED */
+    struct csb_meter meter; /* its limits are set by the caller */
+    int init;               /* pidfd, -1 until SPAWNED */
+    int cell;               /* pidfd, the same */
+    int scratch;            /* the mount of its /tmp, the same */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */

@@ -21,6 +21,7 @@
 #include "../common/store.h"
 #include "inputs.h"
 #include "launch.h"
+#include "meter.h"
 #include "run.h"
 #include "watch.h"
 #include "zygote_object.h"
@@ -236,6 +237,22 @@ let_go(ZygoteObject *self)
     return result;
 }
 
+/* What cells hold and use is read in /proc, and so a zygote's too. */
+static int
+check_meter(ZygoteObject *self)
+{
+    const struct csb_plan *plan =
+        (const void *)PyBytes_AS_STRING(self->plan_bytes);
+    int result = csb_plan_fault(plan, CSB_STEP_METER);
+    if (result == 0) {
+        result = csb_meter_check(self->pidfd);
+    }
+    if (result < 0) {
+        csb_report_fill(CSB_STEP_METER, -result, 0, NULL, &self->report);
+    }
+    return result;
+}
+
 /* From hello to READY. */
 static int
 bring_up(ZygoteObject *self, int64_t deadline)
@@ -253,7 +270,7 @@ bring_up(ZygoteObject *self, int64_t deadline)
     if (result == 0 && self->report.step != CSB_STEP_READY) {
         result = -EPROTO; /* the report says why */
     }
-    return result;
+    return result == 0 ? check_meter(self) : result;
 }
 
 /* What Python wrote when it could not even start. */

@@ -9,10 +9,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
+#include "../common/missing.h"
 
 /* Pages of address space and of private writable memory, from
  * /proc/self/statm: "size resident shared text lib data dirty". */
@@ -33,6 +35,7 @@ read_memory(int statm, struct csb_cell *cell)
     }
     cell->size = fields[0] * page;
     cell->data = fields[5] * page;
+    cell->anonymous = (fields[1] - fields[2]) * page;
     return 0;
 }
 
@@ -123,10 +126,10 @@ start_init(const struct csb_zygote *zygote, struct csb_run *run,
 }
 
 static void
-end_init(struct csb_run *run)
+end(pid_t child)
 {
-    (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
-    while (waitpid(run->init, NULL, __WALL) < 0 && errno == EINTR) {
+    (void)kill(child, SIGKILL); /* ours and not reaped: it exists */
+    while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR) {
     }
 }
 
@@ -139,41 +142,69 @@ tell_failure(int status, enum csb_step step, int error)
     (void)csb_send(status, &record, sizeof record, NULL, 0);
 }
 
+static int
+make_scratch(const struct csb_zygote *zygote, const struct csb_limits *limits,
+             int *ret_mount)
+{
+    int fault = csb_plan_fault(zygote->plan, CSB_STEP_SCRATCH);
+    return fault < 0 ? fault : csb_scratch_make(limits, ret_mount);
+}
+
+static int
+tell_spawned(int status, const struct csb_cell *cell, int init, pid_t pid)
+{
+    const struct csb_status spawned = {
+        .kind = CSB_STATUS_SPAWNED,
+        .inherited = cell->anonymous,
+    };
+    int fds[CSB_SPAWNED_COUNT] = {
+        [CSB_SPAWNED_INIT] = init,
+        [CSB_SPAWNED_CELL] = (int)syscall(SYS_pidfd_open, pid, 0),
+        [CSB_SPAWNED_SCRATCH] = cell->scratch,
+    };
+    if (fds[CSB_SPAWNED_CELL] < 0) {
+        return -errno;
+    }
+    /* If the host has gone, its end of the socket says so in poll(). */
+    (void)csb_send(status, &spawned, sizeof spawned, fds, CSB_SPAWNED_COUNT);
+    csb_close(&fds[CSB_SPAWNED_CELL]);
+    return 0;
+}
+
 /* Returns the cell's pid, 0 in the cell, or -errno with the failed step. */
 static pid_t
-spawn(struct csb_zygote *zygote, const struct csb_request *request,
-      const int *fds, struct csb_run *run, enum csb_step *ret_step)
+spawn(struct csb_zygote *zygote, struct csb_cell *cell, int status,
+      struct csb_run *run, enum csb_step *ret_step)
 {
     __attribute__((cleanup(csb_close))) int init = -1;
-    struct csb_cell cell = {
-        .plan = zygote->plan,
-        .limits = &request->limits,
-        .paths = &zygote->paths,
-        .proc = zygote->proc,
-    };
-    for (int i = 0; i < CSB_FD_COUNT; i++) {
-        cell.fds[i] = i == CSB_FD_STATUS ? -1 : fds[i];
+
+    *ret_step = CSB_STEP_SCRATCH;
+    int result = make_scratch(zygote, cell->limits, &cell->scratch);
+    if (result == 0) {
+        *ret_step = CSB_STEP_INIT;
+        result = read_memory(zygote->statm, cell);
     }
-    *ret_step = CSB_STEP_INIT;
-    int result = read_memory(zygote->statm, &cell);
     if (result == 0) {
         result = start_init(zygote, run, &init);
     }
     if (result < 0) {
         return result;
     }
-    pid_t pid = fork_below(zygote, init, &cell, ret_step);
+    pid_t pid = fork_below(zygote, init, cell, ret_step);
     if (pid == 0) {
         init = -1; /* closed with all others when it locked itself down */
         return 0;
     }
-    const struct csb_status spawned = {.kind = CSB_STATUS_SPAWNED};
     if (pid > 0) {
-        /* If the host has gone, its end of the socket says so in poll(). */
-        (void)csb_send(fds[CSB_FD_STATUS], &spawned, sizeof spawned, &init, 1);
-    } else {
-        end_init(run);
+        result = tell_spawned(status, cell, init, pid);
+        if (result == 0) {
+            return pid;
+        }
+        /* It before the init, which waits for it. */
+        end(pid);
+        pid = result;
     }
+    end(run->init);
     return pid;
 }
 
@@ -183,13 +214,23 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
 {
     struct csb_run *run = NULL;
     enum csb_step step = CSB_STEP_INIT;
+    struct csb_cell cell = {
+        .plan = zygote->plan,
+        .limits = &request->limits,
+        .paths = &zygote->paths,
+        .proc = zygote->proc,
+        .scratch = -1,
+    };
+    for (int i = 0; i < CSB_FD_COUNT; i++) {
+        cell.fds[i] = i == CSB_FD_STATUS ? -1 : fds[i];
+    }
 
     pid_t pid;
     int result = csb_runs_reserve(runs, &run);
     if (result < 0) {
         pid = result;
     } else {
-        pid = spawn(zygote, request, fds, run, &step);
+        pid = spawn(zygote, &cell, fds[CSB_FD_STATUS], run, &step);
         if (pid == 0) {
             return 1;
         }
@@ -205,6 +246,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
             csb_runs_cancel(runs, run);
         }
     }
+    csb_close(&cell.scratch);
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         csb_close(&fds[i]);
     }

@@ -94,18 +94,17 @@ static void
 note_death(struct csb_run *run, pid_t pid, int status,
            const struct rusage *usage)
 {
+    /* The init's, too: of all orphans, which it has reaped. */
+    run->exit.user_usec += microseconds(usage->ru_utime);
+    run->exit.system_usec += microseconds(usage->ru_stime);
     if (pid == run->init) {
         run->init_gone = 1;
         return;
     }
     run->cell_gone = 1;
-    run->exit = (struct csb_status){
-        .kind = CSB_STATUS_EXITED,
-        .wait_status = status,
-        .user_usec = microseconds(usage->ru_utime),
-        .system_usec = microseconds(usage->ru_stime),
-        .peak_kib = usage->ru_maxrss,
-    };
+    run->exit.kind = CSB_STATUS_EXITED;
+    run->exit.wait_status = status;
+    run->exit.peak_kib = usage->ru_maxrss;
     if (!run->init_gone) {
         (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
     }

@@ -10,7 +10,8 @@ struct csb_run {
     pid_t cell;
     int status;             /* socket to the host, -1 when it has hung up */
     char *stack;            /* the init's */
-    struct csb_status exit; /* of the cell, once it is reaped */
+    struct csb_status exit; /* of the cell, once it is reaped; times are of
+                               all processes */
     int cell_gone;
     int init_gone;
 };

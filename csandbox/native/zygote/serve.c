@@ -176,6 +176,17 @@ set_up(struct csb_zygote *zygote, PyObject *preload_function)
     }
 }
 
+/* Puts each optional descriptor that came in its place, and -1 in others. */
+static void
+spread(const struct csb_request *request, int *fds)
+{
+    int came[CSB_FD_COUNT], *next = &came[CSB_FD_OPTIONAL];
+    memcpy(came, fds, sizeof came);
+    for (int i = CSB_FD_OPTIONAL; i < CSB_FD_COUNT; i++) {
+        fds[i] = request->attached & 1u << i ? *next++ : -1;
+    }
+}
+
 /* 1 in the cell, 0 in the zygote. */
 static int
 take_request(struct csb_zygote *zygote, struct csb_runs *runs)
@@ -189,16 +200,14 @@ take_request(struct csb_zygote *zygote, struct csb_runs *runs)
         _exit(0); /* the host closed it */
     }
     if (got != sizeof request || request.magic != CSB_REQUEST_MAGIC ||
-        count < CSB_FD_INPUTS) {
+        count != CSB_FD_OPTIONAL + __builtin_popcount(request.attached)) {
         /* Out of descriptors, say: the host sees its status socket close. */
         for (int i = 0; got >= 0 && i < count; i++) {
             csb_close(&fds[i]);
         }
         return 0;
     }
-    for (int i = count; i < CSB_FD_COUNT; i++) {
-        fds[i] = -1;
-    }
+    spread(&request, fds);
     return csb_arm(zygote, runs, &request, fds);
 }
 

@@ -44,6 +44,11 @@ int csb_identity_drop(void);
 /* Makes the plan's view the root of this mount namespace. */
 int csb_view_enter(const struct csb_plan *plan, struct csb_report *ret_report);
 
+/* --- scratch.c ---------------------------------------------------------- */
+
+/* A tmpfs of the size that the limits say, not mounted anywhere yet. */
+int csb_scratch_make(const struct csb_limits *limits, int *ret_mount);
+
 /* --- paths.c ------------------------------------------------------------ */
 
 /* Opens what Landlock shall allow, in the view if there is one. */

@@ -1,0 +1,160 @@
+#define _GNU_SOURCE
+#include "smaps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "../common/fdio.h"
+
+/* Some 2500 mappings, and ten milliseconds. */
+#define TEXT_MOST (2 * 1024 * 1024)
+#define ROOM (16 * 1024) /* more than the longest line */
+
+enum kind {
+    UNCOUNTED,    /* a file that is mapped, or a store */
+    ANONYMOUS,    /* no file */
+    SHARED,       /* anonymous memory that is shared */
+    PRIVATE_FILE, /* of which it may have written to its own copy */
+};
+
+struct measure {
+    dev_t scratch;
+    enum kind kind; /* of the mapping whose lines come */
+    uint64_t own, proportional, anonymous; /* KiB of it */
+    uint64_t total;                        /* KiB of those before */
+};
+
+static void
+finish_mapping(struct measure *measure)
+{
+    uint64_t own = measure->own;
+    switch (measure->kind) {
+    case ANONYMOUS:
+        measure->total += own;
+        break;
+    case SHARED:
+        measure->total += measure->proportional;
+        break;
+    case PRIVATE_FILE:
+        measure->total += own < measure->anonymous ? own : measure->anonymous;
+        break;
+    case UNCOUNTED:
+        break;
+    }
+    measure->own = measure->proportional = measure->anonymous = 0;
+}
+
+/* "7f00-7f10 rw-p 00000000 00:01 1234   /path", all but the inode in hex. */
+static int
+begin_mapping(struct measure *measure, const char *line)
+{
+    char permissions[5], path[32] = "";
+    unsigned major, minor;
+    unsigned long long inode;
+
+    if (sscanf(line, "%*x-%*x %4s %*x %x:%x %llu %31s", permissions, &major,
+               &minor, &inode, path) < 4) {
+        return 0;
+    }
+    finish_mapping(measure);
+    if (inode == 0) {
+        measure->kind = ANONYMOUS;
+    } else if (permissions[3] == 'p') {
+        measure->kind = PRIVATE_FILE;
+    } else if (strncmp(path, "/dev/zero", 9) == 0 &&
+               makedev(major, minor) != measure->scratch) {
+        measure->kind = SHARED; /* so it is called */
+    } else {
+        measure->kind = UNCOUNTED;
+    }
+    return 1;
+}
+
+static void
+take_line(struct measure *measure, const char *line)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } fields[] = {
+        {"Private_Clean:", offsetof(struct measure, own)},
+        {"Private_Dirty:", offsetof(struct measure, own)},
+        {"SwapPss:", offsetof(struct measure, own)},
+        {"Pss:", offsetof(struct measure, proportional)},
+        {"Anonymous:", offsetof(struct measure, anonymous)},
+    };
+    if (line[0] < 'A' || line[0] > 'Z') {
+        (void)begin_mapping(measure, line);
+        return;
+    }
+    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++) {
+        size_t length = strlen(fields[i].name);
+        if (strncmp(line, fields[i].name, length) == 0) {
+            uint64_t *sum = (void *)((char *)measure + fields[i].at);
+            *sum += strtoull(line + length, NULL, 10);
+            return;
+        }
+    }
+}
+
+/* Takes whole lines; returns how many bytes of text that were. */
+static size_t
+take_lines(struct measure *measure, char *text, size_t size)
+{
+    char *at = text, *end;
+    while ((end = memchr(at, '\n', size - (size_t)(at - text))) != NULL) {
+        *end = '\0';
+        take_line(measure, at);
+        at = end + 1;
+    }
+    return (size_t)(at - text);
+}
+
+static int
+measure_file(int fd, struct measure *measure)
+{
+    char text[ROOM];
+    size_t kept = 0, total = 0;
+    ssize_t got;
+
+    while ((got = read(fd, text + kept, sizeof text - kept)) > 0) {
+        total += (size_t)got;
+        if (total > TEXT_MOST) {
+            return -E2BIG;
+        }
+        size_t size = kept + (size_t)got;
+        size_t taken = take_lines(measure, text, size);
+        kept = size - taken;
+        if (kept == sizeof text) {
+            return -E2BIG;
+        }
+        memmove(text, text + taken, kept);
+    }
+    finish_mapping(measure);
+    return got < 0 ? -errno : 0;
+}
+
+int
+csb_smaps_measure(pid_t pid, pid_t tid, int scratch, uint64_t *ret_bytes)
+{
+    struct measure measure = {.kind = UNCOUNTED};
+    struct stat info;
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/smaps", pid, tid);
+    __attribute__((cleanup(csb_close))) int fd =
+        open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(scratch, &info) < 0) {
+        return -errno;
+    }
+    measure.scratch = info.st_dev;
+    int result = measure_file(fd, &measure);
+    *ret_bytes = measure.total * 1024;
+    return result;
+}
