@@ -16,6 +16,9 @@ from csandbox.errors import PolicyError, UnavailableError
 SLEEP = "import time; time.sleep({})"
 # On a machine that is busy with other things.
 SLACK = 1.5  # seconds
+# Of a deadline: 0.004 s were seen on an idle machine of two cores, and 0.1 s
+# with six other programs that wanted them all the time.
+LATE = 1.0  # seconds
 
 
 @pytest.fixture(autouse=True)
@@ -122,24 +125,25 @@ def test_a_capacity_that_is_no_count_is_refused(cells):
         csandbox.set_capacity(cells)
 
 
-def test_no_more_cells_than_the_capacity_are_alive():
+@pytest.mark.parametrize(("capacity", "most"), [(3, 3), (100, 12)])
+def test_no_more_cells_than_the_capacity_are_alive(capacity, most):
+    """A hundred places are as good as no bound: then all are alive."""
     program = """
-import os, threading, time, csandbox, hosts
+import sys, threading, time, csandbox, hosts
 csandbox.run("1")
-csandbox.set_capacity(3)
+csandbox.set_capacity(int(sys.argv[2]))
 most = 0
 def work():
-    for _ in range(4): csandbox.run("import time; time.sleep(0.02)")
+    for _ in range(3): csandbox.run("import time; time.sleep(0.5)")
+idle = hosts.steady_counts()["processes"]
 threads = [threading.Thread(target=work) for _ in range(12)]
 for thread in threads: thread.start()
 while any(thread.is_alive() for thread in threads):
-    # An init and a cell for each, and the program and its zygote.
-    most = max(most, (hosts.counts()["processes"] - 2) / 2)
-hosts.show([most, csandbox.capacity().alive, csandbox.capacity().waiting])
+    most = max(most, (hosts.counts()["processes"] - idle) / 2)  # and an init
+capacity = csandbox.capacity()
+hosts.show([most, capacity.alive, capacity.waiting])
 """
-    most, *others = hosts.run(program)
-    assert most <= 3
-    assert others == [0, 0]
+    assert hosts.run(program, str(capacity)) == [most, 0, 0]
 
 
 def test_capacity_may_change_while_runs_wait():
@@ -609,11 +613,11 @@ def test_hostile_guests_keep_others_from_neither_place_nor_deadline(name):
     for result in results:
         assert isinstance(result.error, csandbox.TimeLimitError)
         # Decided in time, though the host is one of many that want a core.
-        assert 2 <= result.usage.run < 2 + SLACK
+        assert 2 <= result.usage.run < 2 + LATE
     first, second = [thread.join(120) for thread in behind]
     assert first.value == 1
     assert isinstance(second.error, csandbox.TimeLimitError)
-    assert 2 <= second.usage.run < 2 + SLACK
+    assert 2 <= second.usage.run < 2 + LATE
 
 
 # --- cancelled ---------------------------------------------------------------
