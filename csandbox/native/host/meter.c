@@ -15,8 +15,11 @@
 #include <unistd.h>
 
 #include "../common/fdio.h"
+#include "kin.h"
+#include "procfs.h"
 #include "smaps.h"
 
+#define SECOND 1000000000ll
 #define MILLISECOND 1000000ll
 /* Faster than memory can be filled: bytes in a nanosecond, of each thread
  * that has a processor. */
@@ -32,43 +35,14 @@
 /* The last known number of the machine's OOM kills. */
 static _Atomic int64_t known_oom_kills = -1;
 
-/* --- files of /proc ------------------------------------------------------ */
-
-/* As much of a small file as there is room for, ended by NUL; the length or
- * -errno. */
-static ssize_t
-read_file(const char *path, char *text, size_t room)
-{
-    __attribute__((cleanup(csb_close))) int fd =
-        open(path, O_RDONLY | O_CLOEXEC);
-    size_t used = 0;
-    ssize_t got;
-
-    if (fd < 0) {
-        return -errno;
-    }
-    do {
-        got = read(fd, text + used, room - 1 - used);
-        used += got > 0 ? (size_t)got : 0;
-    } while (got > 0);
-    text[used] = '\0';
-    return got < 0 ? -errno : (ssize_t)used;
-}
-
-/* The number behind a name at the start of a line, or -1. */
-static int64_t
-number_of(const char *text, const char *name)
-{
-    const char *at = strstr(text, name);
-    return at == NULL ? -1 : strtoll(at + strlen(name), NULL, 10);
-}
+/* --- memory of the machine ----------------------------------------------- */
 
 static int64_t
 count_oom_kills(void)
 {
     char text[16 * 1024];
-    ssize_t got = read_file("/proc/vmstat", text, sizeof text);
-    int64_t kills = got < 0 ? -1 : number_of(text, "\noom_kill ");
+    ssize_t got = csb_procfs_read("/proc/vmstat", text, sizeof text);
+    int64_t kills = got < 0 ? -1 : csb_procfs_number(text, "\noom_kill ");
     if (kills >= 0) {
         known_oom_kills = kills;
     }
@@ -80,25 +54,6 @@ is_alive(const struct csb_meter *meter)
 {
     struct pollfd process = {.fd = meter->cell, .events = POLLIN};
     return poll(&process, 1, 0) == 0;
-}
-
-/* The number that the process of a pidfd has in this /proc. */
-static int
-look_up(int pidfd, pid_t *ret_pid)
-{
-    char path[PATH_ROOM], text[512];
-
-    (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
-    ssize_t got = read_file(path, text, sizeof text);
-    if (got < 0) {
-        return (int)got;
-    }
-    int64_t pid = number_of(text, "\nPid:\t");
-    if (pid <= 0) {
-        return -ESRCH;
-    }
-    *ret_pid = (pid_t)pid;
-    return 0;
 }
 
 /* --- memory -------------------------------------------------------------- */
@@ -115,14 +70,14 @@ read_status(pid_t pid, pid_t tid, struct resident *ret)
     char path[PATH_ROOM], text[4096];
 
     (void)snprintf(path, sizeof path, "/proc/%d/task/%d/status", pid, tid);
-    ssize_t got = read_file(path, text, sizeof text);
+    ssize_t got = csb_procfs_read(path, text, sizeof text);
     if (got < 0) {
         return (int)got;
     }
-    int64_t anonymous = number_of(text, "\nRssAnon:");
-    int64_t shared = number_of(text, "\nRssShmem:");
-    int64_t tables = number_of(text, "\nVmPTE:");
-    int64_t swapped = number_of(text, "\nVmSwap:");
+    int64_t anonymous = csb_procfs_number(text, "\nRssAnon:");
+    int64_t shared = csb_procfs_number(text, "\nRssShmem:");
+    int64_t tables = csb_procfs_number(text, "\nVmPTE:");
+    int64_t swapped = csb_procfs_number(text, "\nVmSwap:");
     if (anonymous < 0 || shared < 0 || tables < 0) {
         return -ENODATA;
     }
@@ -187,23 +142,73 @@ added(const struct csb_meter *meter, uint64_t anonymous)
     return anonymous > meter->inherited ? anonymous - meter->inherited : 0;
 }
 
+/* One that has ended holds nothing. */
 static int
-look_at_memory(struct csb_meter *meter, int *ret_exact)
+is_over(int result)
 {
-    struct resident resident;
+    return result == -ENODATA || result == -ENOENT || result == -ESRCH;
+}
+
+static int
+look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
+{
+    *ret_sum = (struct resident){0, 0, 0};
+    for (unsigned i = 0; i < kin->count; i++) {
+        struct resident resident;
+        pid_t tid;
+        int result = read_resident(kin->pid[i], &resident, &tid);
+        if (result == 0) {
+            ret_sum->anonymous += resident.anonymous;
+            ret_sum->shared += resident.shared;
+            ret_sum->tables += resident.tables;
+        } else if (!is_over(result)) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+/* -errno if that is not to be had. */
+static int
+measure_each(const struct csb_meter *meter, const struct csb_kin *kin,
+             uint64_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    for (unsigned i = 0; i < kin->count; i++) {
+        struct resident resident;
+        uint64_t bytes;
+        pid_t tid;
+        int result = read_resident(kin->pid[i], &resident, &tid);
+        if (result == 0) {
+            result = csb_smaps_measure(kin->pid[i], tid, meter->scratch,
+                                       kin->count > 1, &bytes);
+        }
+        if (result == 0) {
+            *ret_bytes += bytes;
+        } else if (!is_over(result)) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+static int
+look_at_memory(struct csb_meter *meter, const struct csb_kin *kin,
+               int *ret_exact)
+{
+    struct resident sum;
     uint64_t exact;
-    pid_t tid;
 
     csb_meter_look_at_scratch(meter);
-    int result = read_resident(meter->pid, &resident, &tid);
+    int result = look_at_each(kin, &sum);
     if (result < 0) {
         return result;
     }
-    uint64_t rest = resident.tables + meter->scratch_used;
-    meter->memory = added(meter, resident.anonymous) + resident.shared + rest;
+    uint64_t rest = sum.tables + meter->scratch_used;
+    meter->memory = added(meter, sum.anonymous) + sum.shared + rest;
     *ret_exact = 0;
     if (meter->memory > meter->memory_limit &&
-        csb_smaps_measure(meter->pid, tid, meter->scratch, &exact) == 0) {
+        measure_each(meter, kin, &exact) == 0) {
         meter->memory = exact + rest;
         *ret_exact = 1;
     }
@@ -215,16 +220,60 @@ look_at_memory(struct csb_meter *meter, int *ret_exact)
 
 /* --- time ---------------------------------------------------------------- */
 
-static void
-look_at_cpu(struct csb_meter *meter)
+static int64_t
+cpu_of_one(const struct csb_meter *meter)
 {
     clockid_t clock;
     struct timespec used;
 
-    if (clock_getcpuclockid(meter->pid, &clock) == 0 &&
-        clock_gettime(clock, &used) == 0) {
-        meter->cpu = used.tv_sec * 1000 * MILLISECOND + used.tv_nsec;
+    if (clock_getcpuclockid(meter->pid, &clock) != 0 ||
+        clock_gettime(clock, &used) < 0) {
+        return 0;
     }
+    return used.tv_sec * SECOND + used.tv_nsec;
+}
+
+/* Ticks of a process and of the children that it has waited for; of the
+ * children alone for the init. */
+static int64_t
+ticks_of(pid_t pid, int children_alone)
+{
+    char path[PATH_ROOM], text[1024];
+    unsigned long long user, system, user_below, system_below;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    if (csb_procfs_read(path, text, sizeof text) < 0) {
+        return 0;
+    }
+    /* Behind the name, which may hold anything, the third field comes. */
+    const char *at = strrchr(text, ')');
+    if (at == NULL ||
+        sscanf(at,
+               ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu "
+               "%llu %llu",
+               &user, &system, &user_below, &system_below) != 4) {
+        return 0;
+    }
+    return (int64_t)(user_below + system_below +
+                     (children_alone ? 0 : user + system));
+}
+
+static int64_t
+cpu_of_all(const struct csb_meter *meter, const struct csb_kin *kin)
+{
+    int64_t ticks = ticks_of(meter->init_pid, 1);
+    for (unsigned i = 0; i < kin->count; i++) {
+        ticks += ticks_of(kin->pid[i], 0);
+    }
+    return ticks * (SECOND / sysconf(_SC_CLK_TCK));
+}
+
+static void
+look_at_cpu(struct csb_meter *meter, const struct csb_kin *kin)
+{
+    int64_t cpu = meter->several ? cpu_of_all(meter, kin) : cpu_of_one(meter);
+    /* Less when one has ended that nobody waits for. */
+    meter->cpu = cpu > meter->cpu ? cpu : meter->cpu;
 }
 
 static int64_t
@@ -266,9 +315,28 @@ csb_meter_begin(struct csb_meter *meter, int64_t now)
 static int
 begin_looking(struct csb_meter *meter)
 {
-    int result = look_up(meter->cell, &meter->pid);
+    int result = csb_kin_number(meter->cell, &meter->pid);
+    if (result == 0 && meter->several) {
+        result = csb_kin_number(meter->init, &meter->init_pid);
+    }
     if (result == 0) {
         meter->oom_kills = count_oom_kills();
+    }
+    return result;
+}
+
+static int
+list_processes(struct csb_meter *meter, struct csb_kin *ret_kin)
+{
+    int result = 0;
+    if (meter->several) {
+        result = csb_kin_list(meter->pid, meter->init_pid, ret_kin);
+    } else {
+        ret_kin->count = 1;
+        ret_kin->pid[0] = meter->pid;
+    }
+    if (ret_kin->count > meter->peak_processes) {
+        meter->peak_processes = ret_kin->count;
     }
     return result;
 }
@@ -276,15 +344,19 @@ begin_looking(struct csb_meter *meter)
 int
 csb_meter_look(struct csb_meter *meter, int64_t now)
 {
+    struct csb_kin kin;
     int exact = 0;
     int result = meter->pid == 0 ? begin_looking(meter) : 0;
     if (result == 0) {
-        look_at_cpu(meter);
-        result = look_at_memory(meter, &exact);
+        result = list_processes(meter, &kin);
+    }
+    if (result == 0) {
+        look_at_cpu(meter, &kin);
+        result = look_at_memory(meter, &kin, &exact);
     }
     plan_next(meter, now, exact ? SHORTEST_EXACT : SHORTEST);
-    /* Of one that is ending, or has just ended, there is nothing to know. */
-    return result < 0 && result != -ENODATA && is_alive(meter) ? result : 0;
+    /* Of one that has just ended there is nothing to know. */
+    return result < 0 && is_alive(meter) ? result : 0;
 }
 
 int
@@ -301,6 +373,6 @@ csb_meter_check(int pidfd)
     pid_t pid;
 
     (void)count_oom_kills(); /* the number that runs begin with */
-    int result = look_up(pidfd, &pid);
+    int result = csb_kin_number(pidfd, &pid);
     return result < 0 ? result : read_status(pid, pid, &resident);
 }

@@ -16,6 +16,8 @@
 struct csb_meter {
     /* Set by the caller; the descriptors are its own. */
     int cell;              /* pidfd of the first process */
+    int init;              /* pidfd of the init, if there are several */
+    int several;           /* it may have more than one process */
     int scratch;           /* the mount of its scratch space */
     uint64_t inherited;    /* bytes of anonymous memory that it began with */
     uint64_t memory_limit; /* bytes */
@@ -28,8 +30,10 @@ struct csb_meter {
     /* The most there ever was. */
     uint64_t peak_memory;
     uint64_t peak_scratch;
+    unsigned peak_processes;
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
-    pid_t pid;    /* of the cell in /proc, 0 until it is looked up */
+    pid_t init_pid;
+    pid_t pid;         /* of the cell in /proc, 0 until it is looked up */
     int64_t oom_kills; /* of the machine, at the first look; -1: unknown */
 };
 

@@ -25,21 +25,23 @@ enum kind {
 
 struct measure {
     dev_t scratch;
+    int part;       /* of what is shared, not only what is not */
     enum kind kind; /* of the mapping whose lines come */
-    uint64_t own, proportional, anonymous; /* KiB of it */
-    uint64_t total;                        /* KiB of those before */
+    uint64_t own, proportional, anonymous, swapped; /* KiB of it */
+    uint64_t total;                                 /* KiB of those before */
 };
 
 static void
 finish_mapping(struct measure *measure)
 {
-    uint64_t own = measure->own;
+    uint64_t own = measure->part ? measure->proportional + measure->swapped
+                                 : measure->own + measure->swapped;
     switch (measure->kind) {
     case ANONYMOUS:
         measure->total += own;
         break;
     case SHARED:
-        measure->total += measure->proportional;
+        measure->total += measure->proportional + measure->swapped;
         break;
     case PRIVATE_FILE:
         measure->total += own < measure->anonymous ? own : measure->anonymous;
@@ -47,7 +49,8 @@ finish_mapping(struct measure *measure)
     case UNCOUNTED:
         break;
     }
-    measure->own = measure->proportional = measure->anonymous = 0;
+    measure->own = measure->proportional = 0;
+    measure->anonymous = measure->swapped = 0;
 }
 
 /* "7f00-7f10 rw-p 00000000 00:01 1234   /path", all but the inode in hex. */
@@ -85,7 +88,7 @@ take_line(struct measure *measure, const char *line)
     } fields[] = {
         {"Private_Clean:", offsetof(struct measure, own)},
         {"Private_Dirty:", offsetof(struct measure, own)},
-        {"SwapPss:", offsetof(struct measure, own)},
+        {"SwapPss:", offsetof(struct measure, swapped)},
         {"Pss:", offsetof(struct measure, proportional)},
         {"Anonymous:", offsetof(struct measure, anonymous)},
     };
@@ -141,9 +144,10 @@ measure_file(int fd, struct measure *measure)
 }
 
 int
-csb_smaps_measure(pid_t pid, pid_t tid, int scratch, uint64_t *ret_bytes)
+csb_smaps_measure(pid_t pid, pid_t tid, int scratch, int part,
+                  uint64_t *ret_bytes)
 {
-    struct measure measure = {.kind = UNCOUNTED};
+    struct measure measure = {.kind = UNCOUNTED, .part = part};
     struct stat info;
     char path[64];
 

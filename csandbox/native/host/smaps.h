@@ -6,10 +6,12 @@
 #include <sys/types.h>
 
 /* The bytes that a process alone holds: its pages of anonymous memory that
- * nobody else has, and its part of shared memory, but for files of the scratch
+ * nobody else has, or if `part` its part of those, and its part of shared
+ * memory, but for files of the scratch
  * space, which are counted there, and stores of the host's.  0, or -errno:
  * -EACCES where the host may not look, -E2BIG if it has so many mappings that
  * looking would take long. */
-int csb_smaps_measure(pid_t pid, pid_t tid, int scratch, uint64_t *ret_bytes);
+int csb_smaps_measure(pid_t pid, pid_t tid, int scratch, int part,
+                      uint64_t *ret_bytes);
 
 #endif

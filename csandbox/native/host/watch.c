@@ -96,6 +96,7 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     watch->cell = fds[CSB_SPAWNED_CELL];
     watch->scratch = fds[CSB_SPAWNED_SCRATCH];
     watch->meter.cell = watch->cell;
+    watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
     watch->meter.inherited = status->inherited;
     if (watch->ending != CSB_ENDING_NONE) {
