@@ -262,6 +262,9 @@ def booted():
 good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None}
 def start(zygote, inputs=None):
     return zygote.start(**{**good, "inputs": inputs})
+asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
+         "memory": 1 << 30, "tasks": 1, "output": 1000, "output_kills": False,
+         "result": 1000, "signals": False, "sink": None}
 def growth(work, often=8, warm=2):
     "Counts before and after, and blocks of Python memory more each time."
     for _ in range(warm):
@@ -410,11 +413,9 @@ zygote = booted()
 def work():
     run = start(zygote)
     run.kill()
-    found = run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
-                            output=1000, result=1000, signals=False, sink=None)
+    found = run.communicate(b"", b"", **asked)
     assert found["ending"] == "cancelled", found
-    try: run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
-                         output=1000, result=1000, signals=False, sink=None)
+    try: run.communicate(b"", b"", **asked)
     except RuntimeError: pass
     else: raise AssertionError
 """,
@@ -423,8 +424,7 @@ zygote = booted()
 def work():
     run = start(zygote)
     for bad in ((), ("text", b""), (b"", None)):
-        try: run.communicate(*bad, timeout=1.0, setup_timeout=1.0,
-                             output=1, result=1, signals=False, sink=None)
+        try: run.communicate(*bad, **asked)
         except TypeError: pass
         else: raise AssertionError(bad)
 """,
