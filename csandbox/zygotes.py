@@ -6,7 +6,6 @@ the descriptors that it inherited are closed, the processes stay its parent's.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import weakref
@@ -189,9 +188,26 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
 
 
 def shutdown() -> None:
-    """End all zygotes, unless one has runs: those end with this process."""
+    """End all zygotes, unless one has runs."""
     if not _registry.runs:
         _registry.close()
+
+
+def kill_runs() -> None:
+    """End all runs of this process as cancelled."""
+    for run in list(_registry.runs):
+        run.kill()
+
+
+def end() -> None:
+    """End all zygotes and what they run, as the interpreter exits."""
+    global _no_fork, _registry
+    # A daemon thread that ends in the middle never gives its locks back.
+    _no_fork = RLock()
+    old, _registry = _registry, _Registry()
+    for zygote in list(old.booting):
+        zygote.close()
+    old.close()
 
 
 def visible_roots() -> tuple[str, ...]:
@@ -340,4 +356,3 @@ os.register_at_fork(
     after_in_parent=_after_fork,
     after_in_child=_forget_in_child,
 )
-atexit.register(shutdown)

@@ -8,6 +8,7 @@
 #include "inputs.h"
 #include "launch.h"
 #include "parts.h"
+#include "places.h"
 #include "plan_build.h"
 #include "region.h"
 #include "run.h"
@@ -59,6 +60,18 @@ add_type(PyObject *module, PyType_Spec *spec)
 }
 
 static int
+add_places(PyObject *module, struct csb_module_state *state)
+{
+    PyTypeObject *places_type = add_type(module, &csb_places_spec);
+    if (places_type == NULL) {
+        return -1;
+    }
+    Py_DECREF(places_type); /* the module has it */
+    state->place_type = add_type(module, &csb_place_spec);
+    return state->place_type == NULL ? -1 : 0;
+}
+
+static int
 module_exec(PyObject *module)
 {
     struct csb_module_state *state = csb_module_state(module);
@@ -79,6 +92,9 @@ module_exec(PyObject *module)
     if (state->region_type == NULL) {
         return -1;
     }
+    if (add_places(module, state) < 0) {
+        return -1;
+    }
     state->setup_error =
         PyErr_NewException("csandbox._csandbox.SetupError", NULL, NULL);
     if (state->setup_error == NULL ||
@@ -96,6 +112,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->run_type);
     Py_VISIT(state->inputs_type);
     Py_VISIT(state->region_type);
+    Py_VISIT(state->place_type);
     Py_VISIT(state->setup_error);
     return csb_decode_types_traverse(state->decode_types, visit, arg);
 }
@@ -108,6 +125,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->run_type);
     Py_CLEAR(state->inputs_type);
     Py_CLEAR(state->region_type);
+    Py_CLEAR(state->place_type);
     Py_CLEAR(state->setup_error);
     csb_decode_types_clear(&state->decode_types);
     return 0;

@@ -294,7 +294,7 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
         "s:K, s:K, "
         "s:K, "
-        "s:K, s:d, s:d, s:d, s:L, s:K, s:I}",
+        "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
@@ -310,7 +310,8 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         watch->ending == CSB_ENDING_TOO_BIG
             ? (unsigned long long)watch->frame.length
             : 0ull,
-        "room", (unsigned long long)watch->store_size, "wall", wall, "user",
+        "room", (unsigned long long)watch->store_size, "ready_at",
+        (double)watch->started * 1e-9, "wall", wall, "user",
         (double)watch->exit.user_usec * 1e-6, "system",
         (double)watch->exit.system_usec * 1e-6, "peak_memory",
         peak_memory(watch), "scratch",
