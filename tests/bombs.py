@@ -106,7 +106,7 @@ for _ in range(8):
     Bomb(
         "tmpfs and shared memory together",
         _TOUCH + "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
-        "touch(mmap.mmap(-1, 500 << 20))\nimport time; time.sleep(60)",
+        "kept = touch(mmap.mmap(-1, 500 << 20))\nimport time; time.sleep(60)",
         LONG,
         (MEMORY,),
     ),
