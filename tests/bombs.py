@@ -145,6 +145,26 @@ for _ in range(8):
         (("GuestError", "PermissionError"),),
     ),
     Bomb(
+        "fork bomb, processes=5",
+        "import os\nwhile True:\n    try: os.fork()\n"
+        "    except BlockingIOError: pass",
+        {"timeout": 1, "processes": 5},
+        (TIMEOUT, CPU),
+    ),
+    Bomb(
+        "memory of 5 processes together",
+        _TOUCH + """\
+import os, time
+for _ in range(5):
+    if os.fork() == 0:
+        kept = touch(mmap.mmap(-1, 150 << 20, flags=mmap.MAP_PRIVATE))
+        break
+time.sleep(60)
+""",
+        {"timeout": 20, "processes": 5},
+        (MEMORY,),
+    ),
+    Bomb(
         "pipe-buffer bomb",
         """\
 import os
