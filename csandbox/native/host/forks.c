@@ -27,6 +27,10 @@
  * not keep the host busy. */
 #define LONGEST_SILENCE (10 * 1000 * MICROSECOND)
 #define SILENCE (200 * MICROSECOND)
+/* Of the host's time, answers to one run take one part of so many, once they
+ * have taken that much. */
+#define SHARE 5
+#define CREDIT (200 * 1000 * MICROSECOND)
 
 /* --- what became of a grant ---------------------------------------------- */
 
@@ -238,35 +242,58 @@ be_silent(struct csb_forks *forks, int64_t now)
         now + (silence < LONGEST_SILENCE ? silence : LONGEST_SILENCE);
 }
 
+/* Nor shall one whose forks are granted, and end at once. */
+static void
+pay(struct csb_forks *forks, int64_t began)
+{
+    int64_t now = csb_watch_clock();
+    int64_t paid = (began - forks->asked) / SHARE;
+
+    forks->owed = (forks->owed > paid ? forks->owed - paid : 0) + now - began;
+    forks->asked = began;
+    if (forks->owed > CREDIT) {
+        int64_t silence = (forks->owed - CREDIT) * SHARE;
+        silence = silence < LONGEST_SILENCE ? silence : LONGEST_SILENCE;
+        forks->silent =
+            now + silence > forks->silent ? now + silence : forks->silent;
+    }
+}
+
+static int
+decide(struct csb_forks *forks, pid_t thread, int cell, int init, int64_t now)
+{
+    pid_t cell_pid, init_pid;
+
+    settle_own(forks, thread);
+    int result = csb_kin_number(cell, &cell_pid);
+    if (result == 0) {
+        result = csb_kin_number(init, &init_pid);
+    }
+    return result < 0 ? result : has_room(forks, cell_pid, init_pid, now);
+}
+
 int
 csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now)
 {
     struct seccomp_notif request;
-    pid_t cell_pid, init_pid;
 
     memset(&request, 0, sizeof request); /* or the kernel refuses it */
     if (ioctl(forks->listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) {
         return 0; /* who asked has been killed */
     }
     pid_t thread = (pid_t)request.pid;
-    settle_own(forks, thread);
-    int result = csb_kin_number(cell, &cell_pid);
-    if (result == 0) {
-        result = csb_kin_number(init, &init_pid);
-    }
-    if (result == 0) {
-        result = has_room(forks, cell_pid, init_pid, now);
-    }
-    if (result <= 0) {
+    int result = decide(forks, thread, cell, init, now);
+    if (result > 0) {
+        forks->refused = 0;
+        /* Before it can have forked. */
+        grant(forks, thread);
+        if (answer(forks, request.id, 1) != 0) {
+            settle_own(forks, thread); /* a signal came, or it was killed */
+        }
+    } else {
         be_silent(forks, now);
         (void)answer(forks, request.id, 0);
-        return result == -ESRCH ? 0 : result; /* it is ending */
     }
-    forks->refused = 0;
-    /* Before it can have forked. */
-    grant(forks, thread);
-    if (answer(forks, request.id, 1) != 0) {
-        settle_own(forks, thread); /* a signal came, or it was killed */
-    }
-    return 0;
+    pay(forks, now);
+    return result < 0 && result != -ESRCH ? result : 0; /* it is ending */
 }

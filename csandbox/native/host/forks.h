@@ -24,6 +24,8 @@ struct csb_forks {
     unsigned peak;        /* processes that were alive, the first included */
     int64_t silent;       /* no answers until then, ns on CLOCK_MONOTONIC */
     unsigned refused;     /* ... in a row */
+    int64_t asked;        /* when it was last answered */
+    int64_t owed;         /* ns that answers took, less its share since */
     struct csb_kin known; /* the living, when they were last counted */
     int muddled; /* a new child need not be of who has a grant, until there are
                     none */

@@ -382,9 +382,6 @@ list_processes(struct csb_meter *meter, struct csb_kin *ret_kin)
         ret_kin->count = 1;
         ret_kin->pid[0] = meter->pid;
     }
-    if (ret_kin->count > meter->peak_processes) {
-        meter->peak_processes = ret_kin->count;
-    }
     return result;
 }
 

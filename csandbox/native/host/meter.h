@@ -32,7 +32,6 @@ struct csb_meter {
     /* The most there ever was. */
     uint64_t peak_memory;
     uint64_t peak_scratch;
-    unsigned peak_processes;
     struct csb_spent spent;
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
     pid_t init_pid;

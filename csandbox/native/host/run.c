@@ -262,13 +262,14 @@ peak_memory(const struct csb_watch *watch)
     return resident > seen ? resident : seen;
 }
 
-static unsigned
-peak_processes(const struct csb_watch *watch)
+/* Seconds of what nobody has waited for, which the kernel's figure lacks. */
+static double
+unwaited(const struct csb_watch *watch)
 {
-    unsigned seen = watch->meter.peak_processes;
-    unsigned granted = watch->forks.peak;
-    unsigned peak = seen > granted ? seen : granted;
-    return peak > 0 ? peak : 1;
+    int64_t waited =
+        (int64_t)(watch->exit.user_usec + watch->exit.system_usec) * 1000;
+    int64_t more = watch->meter.cpu - waited;
+    return watch->meter.several && more > 0 ? (double)more * 1e-9 : 0.0;
 }
 
 static PyObject *
@@ -312,11 +313,11 @@ report_outcome(PyObject *module, struct csb_watch *watch)
             : 0ull,
         "room", (unsigned long long)watch->store_size, "ready_at",
         (double)watch->started * 1e-9, "wall", wall, "user",
-        (double)watch->exit.user_usec * 1e-6, "system",
+        (double)watch->exit.user_usec * 1e-6 + unwaited(watch), "system",
         (double)watch->exit.system_usec * 1e-6, "peak_memory",
         peak_memory(watch), "scratch",
         (unsigned long long)watch->meter.peak_scratch, "peak_processes",
-        peak_processes(watch));
+        watch->forks.peak > 0 ? watch->forks.peak : 1);
 }
 
 static int
