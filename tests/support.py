@@ -131,14 +131,16 @@ def stays_root(without):
     return VIEW in without and _csandbox.is_root() and environment_is_closed()
 
 
-def template(without=(), fault=None):
+def template(without=(), fault=None, *, several=False):
     """Return a template of all mechanisms but some, started."""
     without = set(without)
     root = stays_root(without)
     if root:
         without.add(USERNS)
     mask = sum(_csandbox.MECHANISMS[name] for name in MECHANISMS - without)
-    made = Template(mechanisms=mask, fault=fault, preload=("ctypes",))
+    made = Template(
+        mechanisms=mask, fault=fault, preload=("ctypes",), several=several
+    )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
             zygotes._zygote(made)
@@ -171,7 +173,9 @@ def run_guest(
         stdin,
         Policy(**{"timeout": 60, **policy}),
         sink=sink,
-        template=template(without, fault),
+        template=template(
+            without, fault, several=policy.get("processes", 0) > 0
+        ),
     )
 
 
@@ -193,9 +197,9 @@ class Attack:
         self.source = source
         self.layers = layers
 
-    def succeeds(self, inputs, without):
+    def succeeds(self, inputs, without, **policy):
         """Whether it gets through; an error of the kernel means no."""
-        result = run_guest(self.source, inputs, without=without)
+        result = run_guest(self.source, inputs, without=without, **policy)
         error = result.error
         if error is None:
             return bool(result.value)
@@ -206,14 +210,16 @@ class Attack:
             raise AssertionError(f"the attack itself failed: {error}")
         return False
 
-    def check(self, inputs=None):
+    def check(self, inputs=None, **policy):
         """Show that it works, and that each of its layers stops it."""
         layers = set(self.layers)
-        assert self.succeeds(inputs, layers), "it fails without its layers"
+        assert self.succeeds(inputs, layers, **policy), (
+            "it fails without its layers"
+        )
         for layer in self.layers:
             others = layers - {layer}
-            assert not self.succeeds(inputs, others), f"{layer} alone"
-        assert not self.succeeds(inputs, ())
+            assert not self.succeeds(inputs, others, **policy), layer
+        assert not self.succeeds(inputs, (), **policy)
 
     def check_without_one(self, inputs=None):
         """Show that no single mechanism is all that stops it."""
