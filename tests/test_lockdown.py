@@ -339,7 +339,7 @@ NARROW_SOCKET = [
         ([(RETURN, 0, 0, ALLOW)], 4),
         (refusing(unshare=errno.EPERM, kill=errno.EPERM), 4),
         (refusing(socket=errno.EACCES, kill=errno.EPERM), 4),
-        (refusing(socket=errno.EACCES, unshare=errno.EPERM), 4),
+        (refusing(socket=errno.EACCES, unshare=errno.EPERM), 6),
         (NARROW_SOCKET, 4),
         (
             refusing(
