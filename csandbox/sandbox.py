@@ -8,7 +8,7 @@ import sys
 from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 
-from csandbox import _csandbox, accounts, jobs, shipping, zygotes
+from csandbox import _csandbox, accounts, cgroups, jobs, shipping, zygotes
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
+_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -478,7 +479,7 @@ def _isolation(outcome: dict[str, Any]) -> Isolation:
     bits = outcome["detail"]
     return Isolation(
         mechanisms=frozenset(
-            name for name, bit in _csandbox.MECHANISMS.items() if bits & bit
+            name for name, bit in _IN_FORCE.items() if bits & bit
         ),
         landlock_abi=bits >> 16,
         uid=zygotes.uid(),

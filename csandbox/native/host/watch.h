@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../common/frames.h"
+#include "cgroup.h"
 #include "meter.h"
 
 enum csb_ending {
@@ -74,10 +75,11 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
-    struct csb_meter meter; /* its limits are set by the caller */
-    int init;               /* pidfd, -1 until SPAWNED */
-    int cell;               /* pidfd, the same */
-    int scratch;            /* the mount of its /tmp, the same */
+    struct csb_meter meter;   /* its limits are set by the caller */
+    int init;                 /* pidfd, -1 until SPAWNED */
+    int cell;                 /* pidfd, the same */
+    int scratch;              /* the mount of its /tmp, the same */
+    struct csb_cgroup cgroup; /* its leaf, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */
