@@ -433,10 +433,10 @@ def blind():
 
 HOLD = {
     "shared": "memory = mmap.mmap(-1, SIZE)",
-    "memfd": """
-fd = os.memfd_create("held")
-os.ftruncate(fd, SIZE)
-memory = mmap.mmap(fd, SIZE)
+    "file": """
+file = open("/tmp/held", "w+b")
+file.truncate(SIZE)
+memory = mmap.mmap(file.fileno(), SIZE)
 """,
 }
 FILL = """
@@ -454,16 +454,17 @@ for at in range(0, SIZE, mmap.PAGESIZE):
 @pytest.mark.parametrize("hold", HOLD.values(), ids=HOLD)
 def test_the_kernel_ends_a_run_that_holds_too_much(hold):
     attack = FILL.format(hold=hold)
-    options = {"memory": "64M", "result": "1M", "timeout": 120}
+    options = {"memory": "64M", "result": "1M", "scratch": "256M"}
     with blind():
         with without_leaf():
-            assert csandbox.run(attack, **options) == "held"
-        error = csandbox.execute(attack, **options).error
+            assert csandbox.run(attack, timeout=120, **options) == "held"
+        error = csandbox.execute(attack, timeout=120, **options).error
     assert type(error) is MemoryLimitError
     assert (error.limit, error.allowed) == ("memory", "64M")
 
 
 THREADS = """
+import threading
 done = threading.Event()
 count = 0
 try:
@@ -502,7 +503,7 @@ ENDINGS = {
 @pytest.mark.parametrize("source, kind", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("start", ["zygote", "fork"])
 def test_no_leaf_stays_and_the_receipt_names_it(source, kind, start):
-    options = {"timeout": 8.0, "memory": "64M", "start": start}
+    options = {"timeout": 4.0, "memory": "64M", "start": start}
     if start == "fork":
         options["allow_threads"] = True
     result = csandbox.execute(source, **options)
