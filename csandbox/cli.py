@@ -39,9 +39,10 @@ exit status:
   that of the program, or
   1    it raised an exception, or broke a limit not named here
   2    the command line, the policy or FILE is wrong; nothing ran
-  124  it ran out of time
+  124  it ran out of time, of clocks or of processors
   125  the sandbox could not be set up, or its output not be written
   130  interrupted
+  137  it held too much memory
   128+n  signal n killed it
 """
 FAILED, MISUSED, TIMED_OUT, BROKEN = 1, 2, 124, 125
@@ -141,12 +142,23 @@ def _add_run(commands: Any) -> None:
     parser.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="default: 10"
     )
+    parser.add_argument(
+        "--cpu-time",
+        type=float,
+        metavar="SECONDS",
+        help="of processors, all together; default: the timeout",
+    )
     for name, what in (
-        ("memory", "memory it may allocate; default: 512M"),
+        ("memory", "memory it may hold; default: 512M"),
         ("scratch", "size of its private /tmp; default: 64M"),
         ("output", "size of stdout and of stderr, each; default: 1M"),
     ):
         parser.add_argument(f"--{name}", metavar="SIZE", help=what)
+    parser.add_argument(
+        "--output-action",
+        choices=("drop", "kill"),
+        help="what becomes of a program that writes more; default: drop",
+    )
     parser.add_argument(
         "--threads",
         type=int,
@@ -218,7 +230,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:
-    names = ("timeout", "memory", "threads", "scratch", "output")
+    names = (
+        "timeout",
+        "cpu_time",
+        "memory",
+        "threads",
+        "scratch",
+        "output",
+        "output_action",
+    )
     given = {name: getattr(arguments, name) for name in names}
     fields = {name: each for name, each in given.items() if each is not None}
     modules = ",".join(arguments.preload or ())
@@ -351,8 +371,9 @@ def _report(error: SandboxError, stderr: Sink) -> int:
     if isinstance(error, GuestCrash):
         return _complain(str(error), 128 + error.signal)
     if isinstance(error, LimitError):
-        option = str(error).replace(f"{error.limit}=", f"--{error.limit}")
-        return _complain(option, STATUSES.get(type(error), FAILED))
+        option = f"--{error.limit.replace('_', '-')}"
+        message = str(error).replace(f"{error.limit}=", option)
+        return _complain(message, STATUSES.get(type(error), FAILED))
     return _complain(str(error), STATUSES.get(type(error), FAILED))
 
 

@@ -317,15 +317,24 @@ def test_a_policy_that_the_sandbox_refuses_is_a_usage_error(sandbox, program):
     assert cli.main(["run", program]) == 2
 
 
+@pytest.mark.parametrize(
+    ("limit", "option"), [("timeout", "--timeout"), ("cpu_time", "--cpu-time")]
+)
 def test_a_limit_is_said_with_the_option_that_raises_it(
-    sandbox, program, capsys
+    sandbox, program, capsys, limit, option
 ):
-    sandbox.outcome = make_result(error=TimeLimitError("timeout", "1 s"))
+    sandbox.outcome = make_result(error=TimeLimitError(limit, "1 s"))
     cli.main(["run", program])
     assert capsys.readouterr().err == (
-        "csandbox: the guest reached its timeout limit of 1 s; "
-        "pass a larger --timeout if it should have more\n"
+        f"csandbox: the guest reached its {limit} limit of 1 s; "
+        f"pass a larger {option} if it should have more\n"
     )
+
+
+def test_limits_go_into_the_policy(sandbox, program):
+    options = ["--cpu-time", "0.5", "--output-action", "kill"]
+    assert cli.main(["run", *options, program]) == 0
+    assert sandbox.call.policy == Policy(cpu_time=0.5, output_action="kill")
 
 
 def test_an_interrupt_gives_130_and_no_traceback(sandbox, program, capsys):
