@@ -145,7 +145,9 @@ kernel() {
         busybox-static cpio kmod qemu-system-x86 xz-utils
     build "$SUITE-kernel" /usr/bin/python3
     TMPDIR=$CI_WORK bash .ci/kernel "$PWD" "$CI_USER" env CSANDBOX_CGROUP=1 \
-        .venv/bin/pytest -m cgroup --color=no tests/test_cgroups.py
+        CSANDBOX_MUST_WORK=1 PYTHONDONTWRITEBYTECODE=1 \
+        PYTEST_ADDOPTS="$PYTEST_ADDOPTS" .venv/bin/pytest \
+        --color=no -m cgroup tests/test_cgroups.py
 }
 
 lint() {

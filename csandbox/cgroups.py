@@ -202,11 +202,20 @@ def _may_write(path: str) -> bool:
 def _is_delegated(parent: str) -> bool:
     # Root may write everywhere, so that says nothing of what is root's.
     return (
-        os.geteuid() != 0
+        (os.geteuid() != 0 or _is_marked(parent))
         and _may_write(f"{parent}/cgroup.subtree_control")
         and os.path.exists(f"{parent}/cgroup.type")
         and not _lines(f"{parent}/cgroup.procs")
     )
+
+
+def _is_marked(parent: str) -> bool:
+    """Whether systemd says that it leaves a cgroup to its service."""
+    for name in ("user.delegate", "trusted.delegate"):
+        with suppress(OSError):
+            if os.getxattr(parent, name) == b"1":
+                return True
+    return False
 
 
 # --- the base ----------------------------------------------------------------

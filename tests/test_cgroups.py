@@ -100,6 +100,15 @@ def test_what_is_roots_is_left_as_it_is(machine):
     assert machine.find(0) == "not handed down"
 
 
+def test_what_systemd_left_to_roots_service_is_not(machine):
+    machine.add_cgroup("fs/app.slice", handed="cpu")
+    with mock.patch("os.getxattr", return_value=b"1") as seen:
+        assert machine.find(0) == ("fs/app.slice", True)
+    assert seen.call_args.args[1] == "user.delegate"
+    with mock.patch("os.getxattr", return_value=b"0"):
+        assert machine.find(0) == "not handed down"
+
+
 def test_a_parent_with_processes_is_left_as_it_is(machine):
     machine.add_cgroup("fs/app.slice", handed="", procs="12")
     assert machine.find(1000) == "not handed down"
