@@ -378,7 +378,11 @@ def current() -> Base | Absence:
     """
     global _found
     if _found is None:
-        _found = _make()
+        made = _make()
+        if _found is None:
+            _found = made
+        elif isinstance(made, Base):
+            made.remove()  # a signal handler was faster
     return _found
 
 

@@ -362,10 +362,15 @@ def _after_fork() -> None:
     _no_fork.release()
 
 
+def _close_cgroups() -> None:
+    with _no_fork:
+        cgroups.close()
+
+
 os.register_at_fork(
     before=_before_fork,
     after_in_parent=_after_fork,
     after_in_child=_forget_in_child,
 )
-atexit.register(cgroups.close)  # after it: the last is called first
+atexit.register(_close_cgroups)  # after it: the last is called first
 atexit.register(shutdown)

@@ -310,6 +310,23 @@ def test_leaves_of_runs_that_took_long_to_die_are_swept(parent):
     base.remove()
 
 
+def test_a_run_of_a_signal_handler_makes_no_second_base(parent, monkeypatch):
+    monkeypatch.setattr(cgroups, "_found", None)
+    made = []
+
+    def find_place():
+        if not made:  # the handler's run comes in between
+            made.append(None)
+            made[0] = cgroups.current()
+        return Place(parent=parent)
+
+    monkeypatch.setattr(cgroups, "find_place", find_place)
+    assert cgroups.current() is made[0]
+    assert entries(parent) == [made[0].name]
+    cgroups.close()
+    assert entries(parent) == []
+
+
 def test_a_fork_leaves_the_base_to_its_parent(parent, monkeypatch):
     base = make(parent)
     monkeypatch.setattr(cgroups, "_found", base)
