@@ -36,6 +36,7 @@ from csandbox.result import Repr, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
 
 __version__ = "0.1.0"
@@ -56,19 +57,26 @@ __all__ = [
     "SandboxError",
     "TimeLimitError",
     "UnavailableError",
+    "capacity",
     "doctor",
     "execute",
     "run",
+    "set_capacity",
 ]
 
 
 def __getattr__(name: str) -> object:
     # The extension and what ships callables are loaded by the first use.
-    if name not in ("execute", "run"):
+    if name not in ("capacity", "execute", "run", "set_capacity"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if sys.is_finalizing():
+        raise Cancelled("the interpreter is shutting down")
+    from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
 
-    globals().update(execute=execute, run=run)
+    globals().update(
+        capacity=capacity, execute=execute, run=run, set_capacity=set_capacity
+    )
     return globals()[name]
 
 

@@ -93,6 +93,7 @@ def main(live=None) -> None:
 
     `live` is what a fork of the host has of it: objects, not their pickle.
     """
+    first = os.getpid()
     try:
         job = _read_job()
         job["live"] = live
@@ -106,10 +107,15 @@ def main(live=None) -> None:
     sys.orig_argv = [sys.executable, *sys.argv]
     try:
         value = _do(job)
+        if os.getpid() != first:
+            _leave(0)  # a fork that has come to the end of the program
         kind, outgoing = _encode_value(value, job)
     except SystemExit as error:
         _leave(_exit_code(error))
     except BaseException as error:
+        if os.getpid() != first:
+            sys.excepthook(*sys.exc_info())
+            _leave(1)
         _spare.clear()
         kind, outgoing = FRAME_ERROR, _Outgoing()
         outgoing.write(_account(error))

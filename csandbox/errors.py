@@ -9,7 +9,7 @@
     │   ├── MemoryLimitError  (also MemoryError)
     │   └── OutputLimitError
     ├── ResultError           the value could not be brought back
-    ├── Cancelled             the caller stopped the run
+    ├── Cancelled             the caller stopped the run, or exits
     ├── UnavailableError      the sandbox could not be set up; nothing ran
     └── PolicyError           (also ValueError) the policy is bad; nothing ran
 
@@ -206,7 +206,14 @@ class ResultError(SandboxError):
 
 
 class Cancelled(SandboxError):
-    """Raised when the caller stopped the run before it ended."""
+    """Raised when the caller stopped the run before it ended.
+
+    Also when the interpreter exits, which then is what it says.
+    """
+
+    def __str__(self) -> str:
+        # All of it is ours; and at exit inert() may be gone already.
+        return self._message()
 
     def _message(self) -> str:
         return super()._message() or "the run was cancelled"

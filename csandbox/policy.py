@@ -34,11 +34,18 @@ class Policy(Record):
     timeout   seconds that a run may take, 10.0; at most a year
     cpu_time  seconds of processors that it may use, those of all threads
               together, None: as many as `timeout`
+    queue_timeout  seconds that a run may wait before, for a free place among
+              the cells of this process (see set_capacity), 60.0; 0 does not
+              wait; at most a year
     memory    size of what it may hold at once beyond what it begins with, in
               whichever way: objects, mappings, files in /tmp, page tables;
               "512M"; at least 16M
     threads   threads beside the first, 16; 0 to 32768; their stacks take a
-              quarter of `memory` at the most
+              quarter of `memory` at the most; with `processes`, all of them
+              beside the first of each process together
+    processes  child processes that may be alive at once, 0; to 1024.  With
+              some, the programs of /usr/bin can be executed, and /dev/shm is
+              there, in the same space as /tmp
     scratch   size of the private /tmp, "64M"; at least 64K
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
     output_action  what becomes of a run that writes more: "drop", it goes
@@ -66,8 +73,10 @@ class Policy(Record):
 
     timeout: float
     cpu_time: float | None
+    queue_timeout: float
     memory: int | str
     threads: int
+    processes: int
     scratch: int | str
     output: int | str
     output_action: str
@@ -83,8 +92,10 @@ class Policy(Record):
         *,
         timeout: float = 10.0,
         cpu_time: float | None = None,
+        queue_timeout: float = 60.0,
         memory: int | str = "512M",
         threads: int = 16,
+        processes: int = 0,
         scratch: int | str = "64M",
         output: int | str = "1M",
         output_action: str = "drop",
@@ -101,8 +112,10 @@ class Policy(Record):
         vars(self).update(
             timeout=_seconds("timeout", timeout),
             cpu_time=_cpu_time("cpu_time", cpu_time),
+            queue_timeout=_seconds("queue_timeout", queue_timeout, zero=True),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
+            processes=_count("processes", processes, most=1024),
             scratch=_size("scratch", scratch, least="64K"),
             output=_size("output", output, least="1K"),
             output_action=_choice(
@@ -218,15 +231,16 @@ def _unknown_field(name: str) -> str:
     return f"a policy has no field {name!r}; it has {known}"
 
 
-def _seconds(name: str, value: object) -> float:
+def _seconds(name: str, value: object, *, zero: bool = False) -> float:
     if type(value) is not float and type(value) is not int:
         raise PolicyError(
             f"{name} must be a number of seconds, an int or a float, "
             f"not {_type_name(value)}"
         )
-    if not 0 < value <= YEAR:
+    if not 0 <= value <= YEAR or (value == 0 and not zero):
+        least = "at least 0" if zero else "more than 0"
         raise PolicyError(
-            f"{name} must be more than 0 and at most {YEAR} seconds (a year), "
+            f"{name} must be {least} and at most {YEAR} seconds (a year), "
             f"not {shown(value)}"
         )
     return float(value)

@@ -99,24 +99,35 @@ class Repr:
 class Usage(Record):
     """What a run took.
 
-    `wall`, `user` and `system` are seconds: elapsed, and of processor time
-    in the guest's code and in the kernel for it.  `peak_memory` is the most
-    bytes that it held at once beyond what it began with, pages of the files
-    that it mapped included; `scratch_bytes` is the most that were seen in its
-    /tmp, 1 KiB for each file included.  `stdout_bytes` and `stderr_bytes` are
-    the bytes it wrote in all, `stdout_dropped` and `stderr_dropped` those of
-    them that lay beyond the policy's `output` and were thrown away.
+    `wall`, `user` and `system` are seconds: that the caller waited in all,
+    and of processor time in the guest's code and in the kernel for it.
+    `wall` is the sum of four phases, in seconds too: `queue`, until there was
+    a place for it; `arm`, until its cell was ready; `run`, until it ended or
+    was ended; and `decode`, until it was gone and its value was read.
+
+    `peak_memory` is the most bytes that it held at once beyond what it began
+    with, pages of the files that it mapped included; `scratch_bytes` is the
+    most that were seen in its /tmp, 1 KiB for each file included;
+    `peak_processes` is the most processes that were alive at once, the first
+    included.  `stdout_bytes` and `stderr_bytes` are the bytes it wrote in all,
+    `stdout_dropped` and `stderr_dropped` those of them that lay beyond the
+    policy's `output` and were thrown away.
     """
 
     wall: float
     user: float
     system: float
     peak_memory: int
+    queue: float = 0.0
+    arm: float = 0.0
+    run: float = 0.0
+    decode: float = 0.0
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     stdout_dropped: int = 0
     stderr_dropped: int = 0
     scratch_bytes: int = 0
+    peak_processes: int = 1
 
 
 class Isolation(Record):

@@ -7,8 +7,9 @@ import signal
 import sys
 from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
+from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, shipping, zygotes
+from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -74,6 +75,7 @@ _WAYS_OUT = (
 )
 
 
+@places.unless_exiting
 def run(
     target: str | Callable[..., Any],
     args: Sequence[Any] = (),
@@ -115,9 +117,9 @@ def run(
     Raises GuestError for an exception of the guest, GuestExit if it exits,
     GuestCrash if a signal kills it, TimeLimitError and other LimitErrors at
     its limits, ResultError for a value that may not cross, UnavailableError
-    if the sandbox cannot be set up, and PolicyError or TypeError, before
-    anything starts, for bad arguments.  Whatever happens, nothing of the run
-    is left when this returns.
+    if the sandbox cannot be set up or had no place in time, and PolicyError
+    or TypeError, before anything starts, for bad arguments.  Whatever
+    happens, nothing of the run is left when this returns.
     """
     choice = jobs.unsupported_choice(on_unsupported)
     job, cargo, policy = jobs.prepare(
@@ -140,6 +142,7 @@ def run(
     return result.unwrap()
 
 
+@places.unless_exiting
 def execute(
     target: str | Callable[..., Any],
     args: Sequence[Any] = (),
@@ -157,7 +160,8 @@ def execute(
     Never raises for what the guest did: `result.error` is what `run` would
     have raised.  What it prints is captured in `result.stdout` and
     `result.stderr`.  Raises UnavailableError if the sandbox cannot be set
-    up, and PolicyError or TypeError for bad arguments.
+    up or had no place in time, and PolicyError or TypeError for bad
+    arguments.
     """
     choice = jobs.unsupported_choice(on_unsupported)
     job, cargo, policy = jobs.prepare(
@@ -167,6 +171,7 @@ def execute(
     return _execute(job, cargo, jobs.stdin_bytes(stdin), policy)
 
 
+@places.unless_exiting
 def run_program(
     source: str,
     filename: str,
@@ -201,25 +206,39 @@ def _execute(
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
-        template = Template(preload=policy.preload)
-    if policy.start == "fork":
-        outcome = _fork(job, stdin, policy, sink, template)
-    else:
-        outcome = _start(job, cargo, stdin, policy, sink, template)
+        template = Template(
+            preload=policy.preload, several=policy.processes > 0
+        )
+    live = job.pop("live", None)
+    frame = jobs.frame(job, cargo, policy)
+    asked = monotonic()
+    try:
+        with places.take(policy.queue_timeout):
+            placed = monotonic()
+            if policy.start == "fork":
+                outcome = _fork(frame, live, stdin, policy, sink, template)
+            else:
+                outcome = _start(frame, cargo, stdin, policy, sink, template)
+    except UnavailableError:
+        if places.are_closed():  # and the zygotes ended, whatever they did
+            raise Cancelled(places.SHUTTING_DOWN) from None
+        raise
     value, error = _judge(outcome, policy)
+    phases = _phases(outcome, asked, placed)
     return Result(
         value=value,
         stdout_bytes=outcome["stdout"],
         stderr_bytes=outcome["stderr"],
         error=error,
         exit_code=_exit_code(error),
-        usage=_usage(outcome, policy),
+        usage=_usage(outcome, phases, policy),
         isolation=_isolation(outcome),
     )
 
 
 def _fork(
-    job: dict[str, Any],
+    frame: bytes,
+    live: object,
     stdin: bytes,
     policy: Policy,
     sink: Sink | None,
@@ -228,8 +247,6 @@ def _fork(
     """Do a job in a fork of this process."""
     from csandbox import forking
 
-    live = job.pop("live")
-    frame = jobs.frame(job, shipping.Cargo(), policy)
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
     if outcome["ending"] == "setup":
@@ -238,7 +255,7 @@ def _fork(
 
 
 def _start(
-    job: dict[str, Any],
+    frame: bytes,
     cargo: Cargo,
     stdin: bytes,
     policy: Policy,
@@ -246,7 +263,6 @@ def _start(
     template: Template,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote."""
-    frame = jobs.frame(job, cargo, policy)
     inputs = None
     try:
         if cargo.parts:
@@ -291,7 +307,8 @@ def _communicate(
             raise zygotes.unavailable("init", EMFILE, "")
         if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
             zygotes.discard(template, zygote)
-        if not lost or outcome["ready"] or attempt == zygotes.ATTEMPTS:
+        last = attempt == zygotes.ATTEMPTS or places.are_closed()
+        if not lost or outcome["ready"] or last:
             return outcome
         # The zygote was killed before the cell had its job: try another.
     raise AssertionError("unreachable")
@@ -309,6 +326,7 @@ def _see_to_its_end(
             cpu_time=_cpu_time(policy),
             memory=policy.memory_bytes,
             tasks=policy.threads + 1,
+            processes=policy.processes,
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
@@ -346,7 +364,7 @@ def _judge(
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
     if ending == "cancelled":
-        return None, Cancelled()
+        return None, _cancelled()
     limit = _limit_error(outcome, policy)
     if limit is not None:
         return None, limit
@@ -360,6 +378,8 @@ def _judge(
             "the guest's value lies in memory that could not be sealed, as "
             "the guest had not ended, or not be mapped, as there is no room"
         )
+    if places.are_closed():
+        return None, _cancelled()
     return None, UnavailableError(
         "",
         "zygote",
@@ -367,6 +387,12 @@ def _judge(
         "The process that forks cells was killed, by the system when memory "
         "ran out or by someone: run again.",
     )
+
+
+def _cancelled() -> Cancelled:
+    if places.are_closed():
+        return Cancelled(places.SHUTTING_DOWN)
+    return Cancelled()
 
 
 def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
@@ -460,10 +486,28 @@ def _exit_code(error: SandboxError | None) -> int | None:
     return 1 if isinstance(error, GuestError) else None
 
 
-def _usage(outcome: dict[str, Any], policy: Policy) -> Usage:
+def _phases(
+    outcome: dict[str, Any], asked: float, placed: float
+) -> dict[str, float]:
+    """Divide the time since `asked` among the phases of a run, in seconds."""
+    now = monotonic()
+    # A cell that never was ready took all its time to be armed.
+    ready = outcome["ready_at"] or now
+    return {
+        "queue": placed - asked,
+        "arm": ready - placed,
+        "run": outcome["wall"],
+        "decode": now - ready - outcome["wall"],
+    }
+
+
+def _usage(
+    outcome: dict[str, Any], phases: dict[str, float], policy: Policy
+) -> Usage:
     most = policy.output_bytes
     return Usage(
-        wall=outcome["wall"],
+        **phases,
+        wall=sum(phases.values()),
         user=outcome["user"],
         system=outcome["system"],
         peak_memory=outcome["peak_memory"],
@@ -472,6 +516,7 @@ def _usage(outcome: dict[str, Any], policy: Policy) -> Usage:
         stdout_dropped=max(0, outcome["stdout_total"] - most),
         stderr_dropped=max(0, outcome["stderr_total"] - most),
         scratch_bytes=outcome["scratch"],
+        peak_processes=outcome["peak_processes"],
     )
 
 

@@ -60,14 +60,21 @@ def import_path() -> list[str]:
     return paths
 
 
-def environment_view() -> list[Entry]:
-    """Return the view of `packages="environment"`."""
-    trees = _without_nested(filter(os.path.exists, _trees()))
-    links = [(link, os.readlink(link)) for link in _links()]
+def environment_view(*, programs: bool = False) -> list[Entry]:
+    """Return the view of `packages="environment"`.
+
+    With `programs`, for runs that may have several processes, those of the
+    system are in it, and the directory of what processes share.
+    """
+    wanted = [*_trees(), *(_programs() if programs else ())]
+    trees = _without_nested(filter(os.path.exists, wanted))
+    links = [(link, os.readlink(link)) for link in _links(programs=programs)]
+    shared = [("directory", "", "/dev/shm")] if programs else []
     return [
         *(("tree", path, path) for path in trees),
         *(("symlink", text, link) for link, text in links),
         *(("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES),
+        *shared,
         ("directory", "", "/tmp"),
     ]
 
@@ -131,8 +138,15 @@ def _libraries() -> Iterator[str]:
     yield "/usr/local/lib"
 
 
-def _links() -> list[str]:
-    return [path for path in ("/lib", "/lib64") if os.path.islink(path)]
+def _programs() -> Iterator[str]:
+    yield "/usr/bin"
+    if not os.path.islink("/bin"):
+        yield "/bin"
+
+
+def _links(*, programs: bool) -> list[str]:
+    paths = ["/lib", "/lib64", *(["/bin"] if programs else ())]
+    return [path for path in paths if os.path.islink(path)]
 
 
 def _unless_link(path: str) -> list[str]:

@@ -66,6 +66,7 @@ class Template(Record):
     """What tells one zygote from another."""
 
     preload: tuple[str, ...] = ()
+    several: bool = False  # runs may have more than one process
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
@@ -205,6 +206,7 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
             cpu_time=ANSWER_SECONDS,
             memory=policy.memory_bytes,
             tasks=1,
+            processes=0,
             output=0,
             output_kills=False,
             result=0,
@@ -217,9 +219,26 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
 
 
 def shutdown() -> None:
-    """End all zygotes, unless one has runs: those end with this process."""
+    """End all zygotes, unless one has runs."""
     if not _registry.runs:
         _registry.close()
+
+
+def kill_runs() -> None:
+    """End all runs of this process as cancelled."""
+    for run in list(_registry.runs):
+        run.kill()
+
+
+def end() -> None:
+    """End all zygotes and what they run, as the interpreter exits."""
+    global _no_fork, _registry
+    # A daemon thread that ends in the middle never gives its locks back.
+    _no_fork = RLock()
+    old, _registry = _registry, _Registry()
+    for zygote in list(old.booting):
+        zygote.close()
+    old.close()
 
 
 def visible_roots() -> tuple[str, ...]:
@@ -252,11 +271,12 @@ def build_plan(template: Template) -> bytes:
     """Return what zygotes of a template are to do, as data."""
     try:
         return _csandbox.build_plan(
-            environment_view(),
+            environment_view(programs=template.several),
             ",".join(template.preload),
             uid() if _csandbox.is_root() else 0,
             template.mechanisms,
             template.fault,
+            several=template.several,
         )
     except OSError as error:
         # libseccomp hands its filter over in a file.
@@ -322,6 +342,7 @@ def _limits(policy: Policy) -> dict[str, int]:
         "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
+        "processes": policy.processes,
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,
@@ -372,5 +393,4 @@ os.register_at_fork(
     after_in_parent=_after_fork,
     after_in_child=_forget_in_child,
 )
-atexit.register(_close_cgroups)  # after it: the last is called first
-atexit.register(shutdown)
+atexit.register(_close_cgroups)

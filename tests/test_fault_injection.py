@@ -137,8 +137,8 @@ def test_a_zygote_whose_cells_fail_does_not_poison_others(outside):
 def run_with_filter(monkeypatch, action):
     """Run a guest under a filter that begins with this action."""
 
-    def build(*arguments):
-        plan = bytearray(real(*arguments))
+    def build(*arguments, **options):
+        plan = bytearray(real(*arguments, **options))
         at = struct.unpack_from("=I", plan, 32)[0]  # common/plan.h: filter_at
         struct.pack_into("=HBBI", plan, at, 6, 0, 0, action)
         return bytes(plan)
@@ -230,8 +230,8 @@ from unittest import mock
 import csandbox
 from csandbox import _csandbox, zygotes
 real = _csandbox.build_plan
-def build(view, *rest):
-    return real([*view, *{entries!r}], *rest)
+def build(view, *rest, **options):
+    return real([*view, *{entries!r}], *rest, **options)
 with mock.patch.object(_csandbox, 'build_plan', build):
     try:
         csandbox.run('1')
@@ -339,8 +339,11 @@ def test_a_broken_plan_is_refused():
 
 
 def test_a_view_that_cannot_be_made_names_the_path(monkeypatch):
-    def view():
-        return [*real(), ("tree", "/nonexistent/dir", "/nonexistent/dir")]
+    def view(**options):
+        return [
+            *real(**options),
+            ("tree", "/nonexistent/dir", "/nonexistent/dir"),
+        ]
 
     real = zygotes.environment_view
     monkeypatch.setattr(zygotes, "environment_view", view)

@@ -259,9 +259,13 @@ def boot(zygote, seconds=60.0):
     return zygote
 def booted():
     return boot(make())
-good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None}
+good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None,
+        "leaf": None}
 def start(zygote, inputs=None):
     return zygote.start(**{**good, "inputs": inputs})
+asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
+         "memory": 1 << 30, "tasks": 1, "processes": 0, "output": 1000,
+         "output_kills": False, "result": 1000, "signals": False, "sink": None}
 def growth(work, often=8, warm=2):
     "Counts before and after, and blocks of Python memory more each time."
     for _ in range(warm):
@@ -371,6 +375,7 @@ def work():
     for bad in ({}, {**good, "more": 1}, {**good, "memory": -1},
                 {**good, "threads": 2**40}, {**good, "scratch": "x"},
                 {**good, "store": None}, {**good, "inputs": 3},
+                {**good, "leaf": 3}, {**good, "leaf": (3, b"x")},
                 dict(reversed(good.items()))):
         try: zygote.start(**bad)
         except (TypeError, ValueError, OverflowError): pass
@@ -410,11 +415,9 @@ zygote = booted()
 def work():
     run = start(zygote)
     run.kill()
-    found = run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
-                            output=1000, result=1000, signals=False, sink=None)
+    found = run.communicate(b"", b"", **asked)
     assert found["ending"] == "cancelled", found
-    try: run.communicate(b"", b"", timeout=60.0, setup_timeout=60.0,
-                         output=1000, result=1000, signals=False, sink=None)
+    try: run.communicate(b"", b"", **asked)
     except RuntimeError: pass
     else: raise AssertionError
 """,
@@ -423,8 +426,7 @@ zygote = booted()
 def work():
     run = start(zygote)
     for bad in ((), ("text", b""), (b"", None)):
-        try: run.communicate(*bad, timeout=1.0, setup_timeout=1.0,
-                             output=1, result=1, signals=False, sink=None)
+        try: run.communicate(*bad, **asked)
         except TypeError: pass
         else: raise AssertionError(bad)
 """,
@@ -482,6 +484,44 @@ def work():
         except (OSError, TypeError, ValueError): pass
         else: raise AssertionError(bad)
 """,
+    "places": """
+import threading
+def work():
+    places = _csandbox.Places(1)
+    with places.enter(0.0, True) as place:
+        assert places.enter(0.0, True) is not None  # in the same thread
+        found = []
+        for seconds in (0.0, 0.001, 60.0):
+            thread = threading.Thread(
+                target=lambda: found.append(places.enter(seconds, False)))
+            thread.start()
+            if seconds < 60: thread.join()
+        hosts.wait_until(lambda: places.waiting == 1)
+    thread.join()
+    place.release()
+    assert found[:2] == [None, None] and found[2] is not None
+    assert places.alive == 1
+    places.fork_began()
+    assert places.alive == 0
+    del found[:]
+    thread = threading.Thread(target=places.enter, args=(60.0, False))
+    with places.enter(0.0, True):
+        thread.start()
+        hosts.wait_until(lambda: places.waiting == 1)
+        places.resize(2)
+        thread.join()
+        assert places.cells == 2
+        assert places.close() and not places.closed
+    for bad in (0, -1, "1", 1.5, None, 2**70):
+        for function in (places.resize, _csandbox.Places):
+            try: function(bad)
+            except (TypeError, ValueError, OverflowError): pass
+            else: raise AssertionError(bad)
+    for bad in ((), (1.0,), ("1", True), (1.0, True, 1)):
+        try: places.enter(*bad)
+        except TypeError: pass
+        else: raise AssertionError(bad)
+""",
     "plan of bad arguments": """
 def work():
     for bad in ([1], [("tree", "/a")], [("no", "/a", "/a")],
@@ -493,6 +533,26 @@ def work():
         try: _csandbox.build_plan([], "", 0, 0, bad)
         except (TypeError, ValueError): pass
         else: raise AssertionError(bad)
+""",
+    "a cgroup to try": """
+def work():
+    fd = os.open("/tmp", os.O_RDONLY)
+    for bad in (-1, fd, "x"):
+        try: _csandbox.try_cgroup(bad)
+        except (OSError, TypeError, ValueError): pass
+        else: raise AssertionError(bad)
+    os.close(fd)
+""",
+    "a leaf that cannot be made": """
+zygote = booted()
+def work():
+    fd = os.open("/tmp", os.O_RDONLY)
+    name = f"csandbox-{os.getpid()}"
+    try: zygote.start(**{**good, "leaf": (fd, name)})
+    except _csandbox.SetupError as error: assert error.args[0] == "cgroup"
+    else: raise AssertionError
+    assert not os.path.exists(f"/tmp/{name}")
+    os.close(fd)
 """,
     "tables": """
 def work():
@@ -521,6 +581,8 @@ def test_every_function_of_the_core_has_a_leak_test():
         *(name for name in dir(core) if callable(getattr(core, name))),
         *(name for name in dir(core.Zygote) if not name.startswith("_")),
         *(name for name in dir(core.Run) if not name.startswith("_")),
+        *(name for name in dir(core.Places) if not name.startswith("_")),
+        *(name for name in dir(core.Place) if not name.startswith("_")),
     }
     public = {name for name in public if not name.startswith("_")}
     # decode has tests of its own; serve runs in the zygote alone; the hooks of
@@ -528,4 +590,4 @@ def test_every_function_of_the_core_has_a_leak_test():
     tested = " ".join([CORE, *WORK.values()])
     untested = {name for name in public if name not in tested}
     forks = {"fork_begins", "fork_began", "fork_ends"}
-    assert untested <= {"decode", "serve", "Run", "Region", *forks}
+    assert untested <= {*("decode", "serve", "Run", "Region", "Place", *forks)}

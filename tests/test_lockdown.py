@@ -215,8 +215,8 @@ def patched_plan(change):
     """Patch build_plan() so that `change` gets every plan, a bytearray."""
     real = _csandbox.build_plan
 
-    def build(*args):
-        plan = bytearray(real(*args))
+    def build(*args, **options):
+        plan = bytearray(real(*args, **options))
         change(plan)
         return bytes(plan)
 
@@ -253,7 +253,7 @@ def canary(environment=(), change=lambda plan: None):
 
 
 # struct csb_plan
-HEADER = struct.Struct("=4IiI5I")
+HEADER = struct.Struct("=4IiI6I")
 MECHANISMS_AT, FILTER_AT = 8, 32
 
 

@@ -48,6 +48,7 @@ def refusal(**fields):
 def test_defaults_are_those_of_the_design():
     policy = Policy()
     assert policy.timeout == 10.0
+    assert policy.queue_timeout == 60.0
     assert (policy.memory, policy.memory_bytes) == ("512M", 512 << 20)
     assert policy.threads == 16
     assert (policy.scratch, policy.scratch_bytes) == ("64M", 64 << 20)
@@ -120,6 +121,15 @@ def test_a_timeout_that_is_no_span_of_time_is_refused(value):
 @pytest.mark.parametrize("value", [True, "10", None, [1], 1j, LyingInt(5)])
 def test_a_timeout_that_is_no_number_is_refused(value):
     assert "timeout must be a number of seconds" in refusal(timeout=value)
+
+
+def test_a_queue_timeout_may_be_0():
+    assert Policy(queue_timeout=0).queue_timeout == 0.0
+
+
+@pytest.mark.parametrize("value", [-1, -1e-9, math.nan, math.inf, HUGE])
+def test_a_queue_timeout_that_is_no_span_of_time_is_refused(value):
+    assert "at least 0 and at most" in refusal(queue_timeout=value)
 
 
 def test_a_timeout_becomes_a_float():
@@ -228,7 +238,7 @@ def test_an_unknown_field_is_named_with_the_nearest():
     )
 
 
-@pytest.mark.parametrize("name", ["network", "files", "in_process", "_env"])
+@pytest.mark.parametrize("name", ["network", "files", "sandboxed", "_env"])
 def test_an_unknown_field_is_refused_with_all_that_are_known(name):
     message = refusal(**{name: ()})
     assert message.startswith(f"a policy has no field {name!r}")
@@ -286,8 +296,9 @@ def test_a_policy_pickles_and_copies():
 
 def test_repr_shows_every_field():
     assert repr(Policy(env={"A": "1"})) == (
-        "Policy(timeout=10.0, cpu_time=None, memory='512M', threads=16, "
-        "scratch='64M', output='1M', output_action='drop', result='64M', "
+        "Policy(timeout=10.0, cpu_time=None, queue_timeout=60.0, "
+        "memory='512M', threads=16, processes=0, scratch='64M', "
+        "output='1M', output_action='drop', result='64M', "
         "packages='environment', preload=(), "
         "env=mappingproxy({'A': '1'}), start='zygote', allow_threads=False)"
     )

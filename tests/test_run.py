@@ -676,6 +676,16 @@ def test_usage_tells_what_it_took():
     assert usage.peak_memory > 50_000_000
 
 
+def test_usage_divides_the_time_among_its_phases():
+    begun = time.monotonic()
+    usage = execute("import time\ntime.sleep(0.5)\n[[]] * 100_000").usage
+    waited = time.monotonic() - begun
+    phases = (usage.queue, usage.arm, usage.run, usage.decode)
+    assert min(phases) >= 0
+    assert usage.wall == sum(phases)
+    assert 0.5 <= usage.run <= usage.wall <= waited
+
+
 # --- the world inside --------------------------------------------------------
 
 

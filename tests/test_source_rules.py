@@ -140,11 +140,13 @@ def test_the_stub_declares_what_the_core_has():
             continue
         public = {each for each in vars(kind) if each[0] != "_"}
         special = {"__new__", "__len__", "__buffer__"}
+        special |= {"__enter__", "__exit__"}
         assert members - special == public, name
 
 
 def test_every_method_of_the_core_has_a_docstring_with_its_signature():
     kinds = [_csandbox.Zygote, _csandbox.Run, _csandbox.Inputs]
+    kinds += [_csandbox.Places, _csandbox.Place]
     for owner in (_csandbox, *kinds):
         for name, member in vars(owner).items():
             if callable(member) and not isinstance(member, type):

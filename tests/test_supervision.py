@@ -591,8 +591,11 @@ def test_interpreter_exits_with_runs_in_daemon_threads(moment):
     program = """
 import sys, threading, time, csandbox, csandbox.sandbox
 def work():
-    while True:
-        csandbox.run(sources[moment], timeout=100)
+    try:
+        while True:
+            csandbox.run(sources[moment], timeout=100)
+    except csandbox.Cancelled:
+        pass
 moment = sys.argv[2]
 sources = {"start": "1", "run": "while True: pass", "loop": "1"}
 if moment != "start":

@@ -348,7 +348,11 @@ NARROW = {
                 *((-1, level, 2, -1, 4) for level in (0, 6, 41, 6 | HIGH)),
             ]
         },
-        {"EBADF": [(-1, 1, n, -1, 4) for n in (2, 7, 8, 9, 13, 2 | HIGH)]},
+        {
+            "EBADF": [(-1, 1, n, -1, 4) for n in (2, 9, 13, 2 | HIGH)],
+            # SNDBUF and RCVBUF, which are pretended
+            0: [(-1, 1, n, -1, 4) for n in (7, 8)],
+        },
     ),
     "getsockopt": (
         {

@@ -28,6 +28,7 @@ struct csb_cell {
     const struct csb_landlock_paths *paths;
     int proc;              /* O_PATH on a /proc outside the view */
     int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
+    int status;            /* the run's socket to the host */
     int scratch;           /* the mount of its scratch space */
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
@@ -50,6 +51,7 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
+int csb_forks_ask(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
 

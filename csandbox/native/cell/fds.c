@@ -3,6 +3,7 @@
 #include "cell.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,12 +22,15 @@ csb_fds_place(const struct csb_cell *cell)
         {CSB_FD_INPUTS, CSB_CELL_INPUTS},
     };
     unsigned first_free = CSB_CELL_INPUTS + 1;
-    /* The zygote's own hold the lowest numbers, and what came first got the
+    /* A program that the guest executes gets the streams alone.
+     *
+     * The zygote's own hold the lowest numbers, and what came first got the
      * lower ones: so none that is still needed is in the way. */
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
         if (places[i].from == CSB_FD_INPUTS && cell->fds[CSB_FD_INPUTS] < 0) {
             first_free = CSB_CELL_INPUTS;
-        } else if (dup2(cell->fds[places[i].from], places[i].to) < 0) {
+        } else if (dup3(cell->fds[places[i].from], places[i].to,
+                        places[i].to > STDERR_FILENO ? O_CLOEXEC : 0) < 0) {
             return -errno;
         }
     }

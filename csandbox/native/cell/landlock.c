@@ -16,10 +16,8 @@
     (CSB_LANDLOCK_FS_EXECUTE | CSB_LANDLOCK_FS_READ_FILE |                    \
      CSB_LANDLOCK_FS_READ_DIR)
 #define FILE_RIGHTS (CSB_LANDLOCK_FS_READ_FILE | CSB_LANDLOCK_FS_WRITE_FILE)
-/* Not in /tmp either: nodes of devices, sockets that have a name. */
-#define NEVER                                                                 \
-    (CSB_LANDLOCK_FS_MAKE_CHAR | CSB_LANDLOCK_FS_MAKE_BLOCK |                 \
-     CSB_LANDLOCK_FS_MAKE_SOCK)
+/* Not in /tmp either: nodes of devices. */
+#define NEVER (CSB_LANDLOCK_FS_MAKE_CHAR | CSB_LANDLOCK_FS_MAKE_BLOCK)
 
 static void
 handled(int abi, struct csb_landlock_ruleset *ret_ruleset)
@@ -81,6 +79,19 @@ allow_path(int ruleset, const char *path, unsigned long long rights)
     return fd < 0 ? -errno : allow(ruleset, fd, rights);
 }
 
+/* Sockets that have a name are for talking to other processes. */
+static int
+allow_scratch(int ruleset, unsigned long long rights, int several)
+{
+    rights &= ~NEVER;
+    if (!several) {
+        rights &= ~CSB_LANDLOCK_FS_MAKE_SOCK;
+    }
+    int result = allow_path(ruleset, CSB_SCRATCH, rights);
+    return result == 0 && several ? allow_path(ruleset, CSB_SHM, rights)
+                                  : result;
+}
+
 int
 csb_landlock_apply(const struct csb_cell *cell)
 {
@@ -96,7 +107,8 @@ csb_landlock_apply(const struct csb_cell *cell)
     }
     int result = allow_inherited(cell->paths, ruleset);
     if (result == 0) {
-        result = allow_path(ruleset, CSB_SCRATCH, rules.handled_fs & ~NEVER);
+        result =
+            allow_scratch(ruleset, rules.handled_fs, (int)cell->plan->several);
     }
     if (result == 0 && (cell->plan->mechanisms & CSB_MECH_VIEW) != 0) {
         /* In the private root all there is may be listed. */

@@ -70,7 +70,7 @@ csb_limits_apply(const struct csb_cell *cell)
     const struct limit limits[] = {
         {RLIMIT_CORE, 0},
         {RLIMIT_NOFILE, given->descriptors},
-        {RLIMIT_NPROC, given->threads + 1ull},
+        {RLIMIT_NPROC, given->threads + given->processes + 1ull},
         {RLIMIT_CPU, given->cpu_seconds},
         {RLIMIT_DATA, data_limit(cell)},
 #ifndef CSB_SANITIZED /* their shadow memory is terabytes wide */

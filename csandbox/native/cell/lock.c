@@ -52,6 +52,8 @@ static const struct step steps[] = {
     /* Landlock and seccomp ask for it of those without CAP_SYS_ADMIN. */
     {CSB_STEP_NO_NEW_PRIVS, 0, set_no_new_privs},
     {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
+    /* Before the socket to the host is closed. */
+    {CSB_STEP_CELL_FORKS, CSB_MECH_SECCOMP, csb_forks_ask},
     /* After Landlock and the id maps, which need descriptors on paths. */
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
     /* After the id maps, as undumpable it would not own its /proc files. */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,19 +19,54 @@
 int
 csb_mounts_unshare(const struct csb_cell *cell)
 {
-    (void)cell;
-    return unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0 ? -errno : 0;
+    int flags = CLONE_NEWNS | CLONE_NEWIPC;
+    /* Names of sockets that lie in no directory belong to a network. */
+    if (cell->plan->several) {
+        flags |= CLONE_NEWNET;
+    }
+    return unshare(flags) < 0 ? -errno : 0;
 }
 
 static int
-mount_scratch(int scratch)
+attach(int tree, const char *target)
 {
-    if (syscall(SYS_move_mount, scratch, "", AT_FDCWD, CSB_SCRATCH,
-                MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-        chdir(CSB_SCRATCH) < 0) {
+    return syscall(SYS_move_mount, tree, "", AT_FDCWD, target,
+                   MOVE_MOUNT_F_EMPTY_PATH) < 0
+               ? -errno
+               : 0;
+}
+
+static int
+attach_clone(const char *source, const char *target)
+{
+    __attribute__((cleanup(csb_close))) int tree = -1;
+    int result = csb_place_clone(source, &tree);
+    return result < 0 ? result : attach(tree, target);
+}
+
+/* Two directories of the one file system, which is itself covered then. */
+static int
+mount_in_two_places(void)
+{
+    if (mkdir(CSB_SCRATCH "/shm", 0700) < 0 ||
+        mkdir(CSB_SCRATCH "/tmp", 0700) < 0) {
         return -errno;
     }
-    return 0;
+    int result = attach_clone(CSB_SCRATCH "/shm", CSB_SHM);
+    return result < 0 ? result : attach_clone(CSB_SCRATCH "/tmp", CSB_SCRATCH);
+}
+
+static int
+mount_scratch(const struct csb_cell *cell)
+{
+    int result = attach(cell->scratch, CSB_SCRATCH);
+    if (result == 0 && cell->plan->several) {
+        result = mount_in_two_places();
+    }
+    if (result < 0) {
+        return result;
+    }
+    return chdir(CSB_SCRATCH) < 0 ? -errno : 0;
 }
 
 /* Trees of the view that the scratch space is going to cover, as when the
@@ -87,7 +123,7 @@ csb_mounts_scratch(const struct csb_cell *cell)
     struct covered covered = {.count = 0};
     int result = keep_covered(cell->plan, &covered);
     if (result == 0) {
-        result = mount_scratch(cell->scratch);
+        result = mount_scratch(cell);
     }
     return result < 0 ? result : place_covered(&covered);
 }

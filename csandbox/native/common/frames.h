@@ -68,9 +68,9 @@ struct csb_limits {
     uint64_t scratch_inodes; /* files of /tmp */
     uint64_t mapped;         /* bytes of inputs and result that it may map */
     uint32_t threads;        /* threads beside the first */
+    uint32_t processes;      /* child processes at a time */
     uint32_t descriptors;    /* RLIMIT_NOFILE */
     uint32_t cpu_seconds;    /* RLIMIT_CPU */
-    uint32_t reserved;
 };
 
 struct csb_request {
@@ -84,6 +84,8 @@ enum csb_status_kind {
     CSB_STATUS_SPAWNED = 1, /* with enum csb_spawned_fd; inherited */
     CSB_STATUS_EXITED,      /* wait_status and usage of the cell */
     CSB_STATUS_FAILED,      /* report: the cell was never forked */
+    CSB_STATUS_FORKS,       /* of the cell: what asks for its forks is
+                               attached */
 };
 
 struct csb_status {

@@ -34,6 +34,12 @@
 #define SYS_landlock_restrict_self 446
 #endif
 
+#if defined(__x86_64__)
+#define CSB_AUDIT_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define CSB_AUDIT_ARCH AUDIT_ARCH_AARCH64
+#endif
+
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif

@@ -16,6 +16,8 @@ struct sock_filter;
 #define CSB_GUEST_PID 2
 /* Its private, writable directory. */
 #define CSB_SCRATCH "/tmp"
+/* Where processes look for what they share: of the same file system. */
+#define CSB_SHM "/dev/shm"
 
 /* Mechanisms.  A policy always asks for all; tests take one away at a time. */
 enum csb_mechanism {
@@ -56,6 +58,7 @@ struct csb_plan {
     uint32_t view_at, view_count;     /* struct csb_view_entry[] */
     uint32_t filter_at, filter_count; /* struct sock_filter[] */
     uint32_t preload_at;              /* module names, comma-separated */
+    uint32_t several;                 /* runs may have more than one process */
 };
 
 /* Checks that every offset and string lies inside the block.

@@ -56,6 +56,7 @@
     X(CELL_CAPS, "cell-capabilities")                                         \
     X(NO_NEW_PRIVS, "no-new-privileges")                                      \
     X(LANDLOCK, "landlock")                                                   \
+    X(CELL_FORKS, "cell-forks")                                               \
     X(CELL_FDS, "cell-descriptors")                                           \
     X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
     X(SECCOMP, "seccomp")                                                     \

@@ -60,7 +60,8 @@ resolve(const struct csb_syscall_group *group,
 {
     int number = seccomp_syscall_resolve_name(rule->name);
     bool allows = rule->fate == CSB_ALLOW || rule->fate == CSB_NARROW;
-    if (number == __NR_SCMP_ERROR && allows && !group->may_be_missing) {
+    if (number == __NR_SCMP_ERROR && allows &&
+        (group->flags & CSB_MAY_BE_MISSING) == 0) {
         return -ENOENT;
     }
     *ret_number = number;
@@ -108,10 +109,13 @@ add_rule(scmp_filter_ctx context, int number,
 }
 
 static int
-add_rules(scmp_filter_ctx context)
+add_rules(scmp_filter_ctx context, bool several)
 {
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
+        if (!csb_syscall_group_applies(group, several)) {
+            continue;
+        }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL; rule++) {
             int number;
@@ -190,7 +194,7 @@ emit_answer(struct program *program, int number, int err)
 }
 
 static int
-emit_tail(struct program *program)
+emit_tail(struct program *program, bool several)
 {
     int result =
         emit(program,
@@ -198,6 +202,9 @@ emit_tail(struct program *program)
                                           offsetof(struct seccomp_data, nr)));
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
+        if (!csb_syscall_group_applies(group, several)) {
+            continue;
+        }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL && result == 0; rule++) {
             int number = seccomp_syscall_resolve_name(rule->name);
@@ -214,7 +221,7 @@ emit_tail(struct program *program)
 }
 
 static int
-fill_context(scmp_filter_ctx context)
+fill_context(scmp_filter_ctx context, bool several)
 {
     /* x32 and int 0x80 number the calls otherwise: they die. */
     int result = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH,
@@ -224,13 +231,13 @@ fill_context(scmp_filter_ctx context)
         result = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     }
     if (result == 0) {
-        result = add_rules(context);
+        result = add_rules(context, several);
     }
     return result;
 }
 
 int
-csb_filter_compile(struct sock_filter **ret_program,
+csb_filter_compile(bool several, struct sock_filter **ret_program,
                    unsigned short *ret_length)
 {
     __attribute__((cleanup(release_context))) scmp_filter_ctx context =
@@ -241,7 +248,7 @@ csb_filter_compile(struct sock_filter **ret_program,
     if (context == NULL || program.code == NULL) {
         return -ENOMEM;
     }
-    int result = fill_context(context);
+    int result = fill_context(context, several);
     if (result == 0) {
         result = export_program(context, &program);
     }
@@ -249,7 +256,7 @@ csb_filter_compile(struct sock_filter **ret_program,
         return result;
     }
     redirect_unknown(&program);
-    result = emit_tail(&program);
+    result = emit_tail(&program, several);
     if (result < 0) {
         return result;
     }

@@ -2,12 +2,15 @@
 #ifndef CSB_FILTER_H
 #define CSB_FILTER_H
 
+#include <stdbool.h>
+
 struct sock_filter;
 
-/* Compiles the default filter for this machine's architecture.  Returns 0
+/* Compiles the filter for this machine's architecture, of a run that may have
+ * several processes or one that may not.  Returns 0
  * with a malloc'd program, the caller's to free, and its length in
  * instructions; or -errno.  For the host, before any fork: it allocates. */
-int csb_filter_compile(struct sock_filter **ret_program,
+int csb_filter_compile(bool several, struct sock_filter **ret_program,
                        unsigned short *ret_length);
 
 #endif

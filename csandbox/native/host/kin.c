@@ -103,3 +103,15 @@ csb_kin_list(pid_t cell, pid_t init, struct csb_kin *ret_kin)
     }
     return result;
 }
+
+unsigned
+csb_kin_threads(pid_t pid)
+{
+    char path[PATH_ROOM], text[4096];
+    (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
+    if (csb_procfs_read(path, text, sizeof text) <= 0) {
+        return 0;
+    }
+    int64_t threads = csb_procfs_number(text, "\nThreads:");
+    return threads < 0 ? 0 : (unsigned)threads;
+}

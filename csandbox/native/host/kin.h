@@ -17,6 +17,9 @@ struct csb_kin {
  * be missed.  0; -E2BIG if there are more than fit; or -errno. */
 int csb_kin_list(pid_t cell, pid_t init, struct csb_kin *ret_kin);
 
+/* Threads of a process that have not ended, as far as /proc tells. */
+unsigned csb_kin_threads(pid_t pid);
+
 /* The number that the process of a pidfd has in /proc; 0 or -errno, -ESRCH if
  * it is dead. */
 int csb_kin_number(int pidfd, pid_t *ret_pid);

@@ -9,6 +9,7 @@
 #include "inputs.h"
 #include "launch.h"
 #include "parts.h"
+#include "places.h"
 #include "plan_build.h"
 #include "region.h"
 #include "run.h"
@@ -67,7 +68,7 @@ static PyMethodDef methods[] = {
     {"is_root", is_root, METH_NOARGS, is_root_doc},
     {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
-    {"syscalls", csb_tables_syscalls, METH_NOARGS, csb_tables_syscalls_doc},
+    {"syscalls", csb_tables_syscalls, METH_VARARGS, csb_tables_syscalls_doc},
     {"try_cgroup", try_cgroup, METH_O, try_cgroup_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -80,6 +81,18 @@ add_type(PyObject *module, PyType_Spec *spec)
         Py_CLEAR(type);
     }
     return (PyTypeObject *)type;
+}
+
+static int
+add_places(PyObject *module, struct csb_module_state *state)
+{
+    PyTypeObject *places_type = add_type(module, &csb_places_spec);
+    if (places_type == NULL) {
+        return -1;
+    }
+    Py_DECREF(places_type); /* the module has it */
+    state->place_type = add_type(module, &csb_place_spec);
+    return state->place_type == NULL ? -1 : 0;
 }
 
 static int
@@ -103,6 +116,9 @@ module_exec(PyObject *module)
     if (state->region_type == NULL) {
         return -1;
     }
+    if (add_places(module, state) < 0) {
+        return -1;
+    }
     state->setup_error =
         PyErr_NewException("csandbox._csandbox.SetupError", NULL, NULL);
     if (state->setup_error == NULL ||
@@ -120,6 +136,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->run_type);
     Py_VISIT(state->inputs_type);
     Py_VISIT(state->region_type);
+    Py_VISIT(state->place_type);
     Py_VISIT(state->setup_error);
     return csb_decode_types_traverse(state->decode_types, visit, arg);
 }
@@ -132,6 +149,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->run_type);
     Py_CLEAR(state->inputs_type);
     Py_CLEAR(state->region_type);
+    Py_CLEAR(state->place_type);
     Py_CLEAR(state->setup_error);
     csb_decode_types_clear(&state->decode_types);
     return 0;

@@ -12,6 +12,7 @@ struct csb_module_state {
     PyTypeObject *run_type;                /* run.c */
     PyTypeObject *inputs_type;             /* inputs.c */
     PyTypeObject *region_type;             /* region.c */
+    PyTypeObject *place_type;              /* places.c */
     PyObject *setup_error;                 /* SetupError */
     struct csb_decode_types *decode_types; /* NULL until first used */
 };

@@ -9,12 +9,14 @@
 #include "filter.h"
 
 const char csb_plan_build_doc[] = PyDoc_STR(
-    "build_plan(view, preload, uid, mechanisms, fault=None)\n--\n\n"
+    "build_plan(view, preload, uid, mechanisms, fault=None, "
+    "several=False)\n--\n\n"
     "Compile a plan to bytes.  view: a list of (kind, source, target) in the\n"
     "order in which they are placed, kind one of 'tree', 'device',\n"
     "'symlink', 'mask', 'directory'; preload: module names, joined by\n"
     "commas; uid: what the zygote becomes, 0 to stay; mechanisms: the sum of\n"
-    "MECHANISMS; fault: (step, errno) makes that step fail, for tests.");
+    "MECHANISMS; several: whether runs may have several processes; fault: "
+    "(step, errno) makes that step fail, for tests.");
 
 /* The block as it grows; offsets in it stay valid. */
 struct block {
@@ -118,7 +120,7 @@ append_filter(struct block *block, struct csb_plan *plan)
 {
     struct sock_filter *program = NULL;
     unsigned short length = 0;
-    int result = csb_filter_compile(&program, &length);
+    int result = csb_filter_compile(plan->several, &program, &length);
     if (result < 0) {
         errno = -result;
         PyErr_SetFromErrno(PyExc_OSError);
@@ -164,20 +166,22 @@ set_fault(PyObject *fault, struct csb_plan *plan)
 PyObject *
 csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"view",       "preload", "uid",
-                            "mechanisms", "fault",   NULL};
+    static char *names[] = {"view",  "preload", "uid", "mechanisms",
+                            "fault", "several", NULL};
     struct csb_plan plan = {.magic = CSB_PLAN_MAGIC};
     struct block block = {NULL, 0, 0};
     PyObject *view, *preload, *fault = Py_None, *bytes = NULL;
     uint32_t at;
+    int several = 0;
 
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OII|O", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OII|Op", names,
                                      &PyList_Type, &view, &preload, &plan.uid,
-                                     &plan.mechanisms, &fault) ||
+                                     &plan.mechanisms, &fault, &several) ||
         set_fault(fault, &plan) < 0) {
         return NULL;
     }
+    plan.several = (uint32_t)several;
     if (append(&block, &plan, sizeof plan, &at) == 0 &&
         append_view(&block, view, &plan) == 0 &&
         append_filter(&block, &plan) == 0 &&

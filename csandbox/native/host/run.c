@@ -43,6 +43,7 @@ clear_watch(struct csb_watch *watch)
         .cell = -1,
         .scratch = -1,
         .cgroup = CSB_CGROUP_NOTHING,
+        .forks = {.listener = -1},
         .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
 }
@@ -104,7 +105,7 @@ make_leaf(PyObject *module, struct csb_watch *watch, PyObject *leaf,
 {
     const struct csb_cgroup_limits limits = {
         .memory = given->memory + store,
-        .tasks = given->threads + 1ull,
+        .tasks = given->threads + given->processes + 1ull,
     };
     struct csb_report report;
     const char *name;
@@ -336,6 +337,15 @@ processor_time(const struct csb_watch *watch, double *ret_user,
     *ret_system = (double)system * 1e-6;
 }
 
+static unsigned
+peak_processes(const struct csb_watch *watch)
+{
+    unsigned seen = watch->meter.peak_processes;
+    unsigned granted = watch->forks.peak;
+    unsigned peak = seen > granted ? seen : granted;
+    return peak > 0 ? peak : 1;
+}
+
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
@@ -362,7 +372,7 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
         "s:K, s:K, "
         "s:K, "
-        "s:K, s:d, s:d, s:d, s:L, s:K}",
+        "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
@@ -378,9 +388,11 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         watch->ending == CSB_ENDING_TOO_BIG
             ? (unsigned long long)watch->frame.length
             : 0ull,
-        "room", (unsigned long long)watch->store_size, "wall", wall, "user",
-        user, "system", system, "peak_memory", peak_memory(watch), "scratch",
-        (unsigned long long)watch->meter.peak_scratch);
+        "room", (unsigned long long)watch->store_size, "ready_at",
+        (double)watch->started * 1e-9, "wall", wall, "user", user, "system",
+        system, "peak_memory", peak_memory(watch), "scratch",
+        (unsigned long long)watch->meter.peak_scratch, "peak_processes",
+        peak_processes(watch));
 }
 
 static int
@@ -405,13 +417,15 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
 PyDoc_STRVAR(
     communicate_doc,
     "communicate($self, job, input, *, timeout, setup_timeout, cpu_time,\n"
-    "            memory, tasks, output, output_kills, result, signals, sink)\n"
+    "            memory, tasks, processes, output, output_kills, result,\n"
+    "            signals, sink)\n"
     "--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
     "it is ready, setup_timeout until then; cpu_time seconds of processors;\n"
     "memory: bytes that it may add to what it inherits; tasks: threads that\n"
-    "may run at once.  output: bytes kept of each stream; output_kills:\n"
+    "may run at once; processes: children at a time.  output: bytes kept of "
+    "each stream; output_kills:\n"
     "whether more end the run; result: most bytes of a result; sink(stream,\n"
     "bytes): called as output comes, None to collect it; signals: whether to\n"
     "look for them, as the main thread must.  Returns a dict that says how\n"
@@ -422,28 +436,31 @@ PyDoc_STRVAR(
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "job",     "input", "timeout", "setup_timeout", "cpu_time",
-        "memory",  "tasks", "output",  "output_kills",  "result",
-        "signals", "sink",  NULL};
+    static char *names[] = {"job",           "input",     "timeout",
+                            "setup_timeout", "cpu_time",  "memory",
+                            "tasks",         "processes", "output",
+                            "output_kills",  "result",    "signals",
+                            "sink",          NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
     double timeout, setup_timeout, cpu_time;
     unsigned long long memory, output, result;
-    unsigned tasks;
+    unsigned tasks, processes;
     int signals = 0, output_kills = 0;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "y*y*$dddKIKpKpO", names, &job, &input, &timeout,
-            &setup_timeout, &cpu_time, &memory, &tasks, &output, &output_kills,
-            &result, &signals, &sink)) {
+            args, kwargs, "y*y*$dddKIIKpKpO", names, &job, &input, &timeout,
+            &setup_timeout, &cpu_time, &memory, &tasks, &processes, &output,
+            &output_kills, &result, &signals, &sink)) {
         return NULL;
     }
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
         self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
         self->watch.meter.memory_limit = memory;
-        self->watch.meter.tasks = tasks;
+        self->watch.meter.tasks = tasks + processes;
+        self->watch.meter.several = processes > 0;
+        self->watch.forks.most = processes;
         self->watch.output_limit = (size_t)output;
         self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;

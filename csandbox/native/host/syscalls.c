@@ -17,23 +17,7 @@
 
 #include "../common/missing.h"
 #include "../common/plan.h"
-
-#define ALLOW(name) {name, CSB_ALLOW, 0, NULL}
-#define DENY(name, err) {name, CSB_ERRNO, err, NULL}
-#define KILL(name) {name, CSB_KILL, 0, NULL}
-#define NARROW(name, checks, err) {name, CSB_NARROW, err, checks}
-#define END {NULL, CSB_ALLOW, 0, NULL}
-
-/* The kernel reads most arguments as 32-bit integers and drops the rest of
- * the register, so a test of all 64 bits could be passed by a number that
- * the kernel takes for another: tests look at what the kernel looks at. */
-#define INT_IS(arg, value) {arg, UINT32_MAX, (uint32_t)(value)}
-#define INT_BITS(arg, mask, value) {arg, (uint32_t)(mask), (uint32_t)(value)}
-#define POINTER_IS_NULL(arg) {arg, UINT64_MAX, 0}
-
-#define ALLOW_IF(...) {{__VA_ARGS__}, CSB_ALLOW, 0}
-#define ERRNO_IF(err, ...) {{__VA_ARGS__}, CSB_ERRNO, err}
-#define END_CHECKS {{{0, 0, 0}}, CSB_ALLOW, 0}
+#include "syscall_rules.h"
 
 const char *const csb_fate_names[] = {
     [CSB_ALLOW] = "allow",
@@ -270,7 +254,6 @@ static const struct csb_arg_check ioctl_commands[] = {
 };
 
 static const struct csb_syscall_rule descriptors[] = {
-    NARROW("fcntl", fcntl_commands, EPERM),
     NARROW("ioctl", ioctl_commands, ENOTTY),
     DENY("flock", ENOLCK),
     END,
@@ -331,20 +314,8 @@ static const struct csb_syscall_rule memory[] = {
     END,
 };
 
-/* A thread and nothing else, as every libc makes it: one that had a table of
- * descriptors of its own would multiply what RLIMIT_NOFILE bounds.  The
- * kernel takes the low 32 bits; CLONE_NEWTIME is not a flag here, its bit is
- * part of the exit signal. */
-#define THREAD                                                                \
-    (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES | CLONE_FS |       \
-     CLONE_SYSVSEM)
 static const struct csb_arg_check clone_thread[] = {
-    ALLOW_IF(INT_BITS(0,
-                      THREAD | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
-                          CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
-                          CLONE_NEWCGROUP | CLONE_PTRACE | CLONE_UNTRACED |
-                          CLONE_VFORK | CLONE_PARENT | CLONE_PIDFD,
-                      THREAD)),
+    CLONE_A_THREAD,
     END_CHECKS,
 };
 
@@ -355,8 +326,6 @@ static const struct csb_arg_check clone_thread[] = {
  * allowed, as pthread_join() waits so for the kernel's own wake; waking must
  * not, and libc ignores EINVAL.  (With /dev/shm absent, nothing in libc has
  * a reason to wake so.) */
-#define FUTEX_EITHER(op)                                                      \
-    ALLOW_IF(INT_BITS(1, ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op))
 #define FUTEX_PRIVATE(op)                                                     \
     ALLOW_IF(INT_BITS(1, ~FUTEX_CLOCK_REALTIME, (op) | FUTEX_PRIVATE_FLAG)),  \
         ERRNO_IF(EINVAL, INT_BITS(1, ~FUTEX_CLOCK_REALTIME, op))
@@ -377,10 +346,8 @@ static const struct csb_arg_check membarrier_commands[] = {
 };
 
 static const struct csb_syscall_rule threads[] = {
-    NARROW("clone", clone_thread, EPERM),
     /* ENOSYS makes libc fall back to clone, whose flags can be read. */
     DENY("clone3", ENOSYS),
-    NARROW("futex", futex_operations, ENOSYS),
     DENY("futex_waitv", ENOSYS),
     ALLOW("set_robust_list"),
     DENY("get_robust_list", EPERM),
@@ -461,10 +428,6 @@ static const struct csb_syscall_rule process[] = {
     ALLOW("exit_group"),
     ALLOW("wait4"), /* there is no child: the honest answer is ECHILD */
     ALLOW("waitid"),
-    DENY("fork", EPERM),
-    DENY("vfork", EPERM),
-    DENY("execve", EPERM),
-    DENY("execveat", EPERM),
     ALLOW("getpid"),
     ALLOW("getppid"),
     ALLOW("getpgrp"),
@@ -476,9 +439,7 @@ static const struct csb_syscall_rule process[] = {
     ALLOW("getrusage"),
     ALLOW("getrlimit"),
     ALLOW("setrlimit"), /* down only: raising takes a capability */
-    NARROW("prlimit64", own_pid_limits, EPERM),
     NARROW("prctl", prctl_options, EPERM),
-    DENY("arch_prctl", EPERM),
     DENY("personality", EPERM),
     DENY("sysinfo", EPERM), /* the host's memory and load */
     DENY("seccomp", EPERM),
@@ -511,13 +472,6 @@ static const struct csb_syscall_rule signals[] = {
     ALLOW("sigaltstack"),
     ALLOW("pause"),
     ALLOW("restart_syscall"),
-    NARROW("kill", kill_self, EPERM),
-    NARROW("tgkill", tgkill_self, EPERM),
-    DENY("tkill", EPERM),
-    DENY("rt_sigqueueinfo", EPERM),
-    DENY("rt_tgsigqueueinfo", EPERM),
-    DENY("pidfd_open", EPERM),
-    DENY("pidfd_send_signal", EPERM),
     DENY("pidfd_getfd", EPERM),
     END,
 };
@@ -535,9 +489,9 @@ static const struct csb_syscall_rule identity[] = {
     DENY("setgroups", EPERM), END,
 };
 
-/* A stream pair, for the self-pipe of asyncio.  Low four bits: the type. */
+/* A stream pair, for the self-pipe of asyncio. */
 static const struct csb_arg_check unix_stream[] = {
-    ALLOW_IF(INT_IS(0, AF_UNIX), INT_BITS(1, 0xf, SOCK_STREAM), INT_IS(2, 0)),
+    UNIX_STREAM,
     END_CHECKS,
 };
 
@@ -584,23 +538,44 @@ static const struct csb_arg_check get_options[] = {
 
 static const struct csb_syscall_rule sockets[] = {
     NARROW("socketpair", unix_stream, EACCES),
-    DENY("socket", EACCES),
-    DENY("bind", EACCES),
-    DENY("connect", EACCES),
-    DENY("listen", EACCES),
-    DENY("accept", EACCES),
-    DENY("accept4", EACCES),
     NARROW("sendto", no_destination, EACCES),
     NARROW("recvfrom", in_band, EOPNOTSUPP),
-    DENY("sendmsg", EPERM), /* could carry descriptors */
     DENY("sendmmsg", EPERM),
-    DENY("recvmsg", EPERM),
     DENY("recvmmsg", EPERM),
     ALLOW("shutdown"),
     ALLOW("getsockname"),
     ALLOW("getpeername"),
     NARROW("getsockopt", get_options, ENOPROTOOPT),
     NARROW("setsockopt", set_options, ENOPROTOOPT),
+    END,
+};
+
+/* What differs when a run may have several processes. */
+static const struct csb_syscall_rule alone[] = {
+    NARROW("clone", clone_thread, EPERM),
+    DENY("fork", EPERM),
+    DENY("vfork", EPERM),
+    DENY("execve", EPERM),
+    DENY("execveat", EPERM),
+    DENY("arch_prctl", EPERM),
+    NARROW("futex", futex_operations, ENOSYS),
+    NARROW("fcntl", fcntl_commands, EPERM),
+    NARROW("prlimit64", own_pid_limits, EPERM),
+    NARROW("kill", kill_self, EPERM),
+    NARROW("tgkill", tgkill_self, EPERM),
+    DENY("tkill", EPERM),
+    DENY("rt_sigqueueinfo", EPERM),
+    DENY("rt_tgsigqueueinfo", EPERM),
+    DENY("pidfd_open", EPERM),
+    DENY("pidfd_send_signal", EPERM),
+    DENY("socket", EACCES),
+    DENY("bind", EACCES),
+    DENY("connect", EACCES),
+    DENY("listen", EACCES),
+    DENY("accept", EACCES),
+    DENY("accept4", EACCES),
+    DENY("sendmsg", EPERM), /* could carry descriptors */
+    DENY("recvmsg", EPERM),
     END,
 };
 
@@ -723,24 +698,27 @@ static const struct csb_syscall_rule newer[] = {
 };
 
 const struct csb_syscall_group csb_syscall_groups[] = {
-    {"io", "reading and writing descriptors", io, false},
-    {"waiting", "waiting on descriptors", waiting, false},
-    {"recent", "allowed, with a fallback", recent, true},
-    {"files", "paths and files of the private view", files, false},
-    {"xattrs", "extended attributes", xattrs, false},
-    {"descriptors", "commands on descriptors, locks", descriptors, false},
-    {"memory", "the guest's own memory", memory, false},
-    {"threads", "threads and their locks", threads, false},
-    {"scheduling", "reading how we are scheduled", scheduling, false},
-    {"time", "clocks, timers, randomness", time_and_chance, false},
-    {"process", "the one process there is", process, false},
-    {"signals", "signals to oneself", signals, false},
-    {"identity", "reading who we are", identity, false},
-    {"sockets", "a socket pair and no network", sockets, false},
-    {"ipc", "System V and POSIX queues", ipc, false},
-    {"others", "other processes, namespaces, mounts", others, false},
-    {"machine", "the machine itself", machine, false},
-    {"vacant", "numbers without a call", vacant, false},
-    {"newer", "calls of later kernels", newer, true},
-    {NULL, NULL, NULL, false},
+    {"io", "reading and writing descriptors", io, 0},
+    {"waiting", "waiting on descriptors", waiting, 0},
+    {"recent", "allowed, with a fallback", recent, CSB_MAY_BE_MISSING},
+    {"files", "paths and files of the private view", files, 0},
+    {"xattrs", "extended attributes", xattrs, 0},
+    {"descriptors", "commands on descriptors, locks", descriptors, 0},
+    {"memory", "the guest's own memory", memory, 0},
+    {"threads", "threads and their locks", threads, 0},
+    {"scheduling", "reading how we are scheduled", scheduling, 0},
+    {"time", "clocks, timers, randomness", time_and_chance, 0},
+    {"process", "the process itself", process, 0},
+    {"signals", "receiving signals", signals, 0},
+    {"identity", "reading who we are", identity, 0},
+    {"sockets", "a socket pair and no network", sockets, 0},
+    {"alone", "threads and signals of one process", alone, CSB_IF_ALONE},
+    {"several", "processes of the run, and what they share",
+     csb_syscalls_of_several, CSB_IF_SEVERAL},
+    {"ipc", "System V and POSIX queues", ipc, 0},
+    {"others", "other processes, namespaces, mounts", others, 0},
+    {"machine", "the machine itself", machine, 0},
+    {"vacant", "numbers without a call", vacant, 0},
+    {"newer", "calls of later kernels", newer, CSB_MAY_BE_MISSING},
+    {NULL, NULL, NULL, 0},
 };

@@ -38,12 +38,24 @@ struct csb_syscall_rule {
     const struct csb_arg_check *checks; /* CSB_NARROW, else NULL */
 };
 
+enum csb_group_flag {
+    CSB_MAY_BE_MISSING = 1, /* an old libseccomp need not know the names */
+    CSB_IF_ALONE = 2,       /* of runs that may have but one process */
+    CSB_IF_SEVERAL = 4,     /* ... that may have more */
+};
+
 struct csb_syscall_group {
     const char *name; /* NULL: end of the groups */
     const char *help; /* one line */
     const struct csb_syscall_rule *rules;
-    bool may_be_missing; /* an old libseccomp need not know the names */
+    unsigned flags; /* enum csb_group_flag */
 };
+
+static inline bool
+csb_syscall_group_applies(const struct csb_syscall_group *group, bool several)
+{
+    return (group->flags & (several ? CSB_IF_ALONE : CSB_IF_SEVERAL)) == 0;
+}
 
 extern const struct csb_syscall_group csb_syscall_groups[];
 

@@ -6,8 +6,9 @@
 #include "syscalls.h"
 
 const char csb_tables_syscalls_doc[] = PyDoc_STR(
-    "syscalls()\n--\n\n"
-    "The decided fate of each system call: a list of (group, name, fate,\n"
+    "syscalls(several=False, /)\n--\n\n"
+    "The decided fate of each system call, in runs that may have several\n"
+    "processes or in those that may not: a list of (group, name, fate,\n"
     "errno), fate one of 'allow', 'errno', 'kill', 'narrow'.");
 
 static int
@@ -30,14 +31,19 @@ append_group(PyObject *list, const struct csb_syscall_group *group)
 }
 
 PyObject *
-csb_tables_syscalls(PyObject *module, PyObject *ignored)
+csb_tables_syscalls(PyObject *module, PyObject *args)
 {
+    int several = 0;
+
     (void)module;
-    (void)ignored;
+    if (!PyArg_ParseTuple(args, "|p", &several)) {
+        return NULL;
+    }
     PyObject *list = PyList_New(0);
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          list != NULL && group->name != NULL; group++) {
-        if (append_group(list, group) < 0) {
+        if (csb_syscall_group_applies(group, several) &&
+            append_group(list, group) < 0) {
             Py_CLEAR(list);
         }
     }

@@ -36,6 +36,7 @@ enum {
     POLL_STREAMS,
     POLL_JOB = POLL_STREAMS + 2,
     POLL_INPUT,
+    POLL_FORKS,
     POLL_COUNT,
 };
 
@@ -123,6 +124,11 @@ read_status(struct csb_watch *watch)
         take_spawned(watch, &status, fds);
         return;
     }
+    if (got == sizeof status && status.kind == CSB_STATUS_FORKS &&
+        count == 1 && watch->forks.listener < 0) {
+        watch->forks.listener = fds[0];
+        return;
+    }
     for (int i = 0; got >= 0 && i < count; i++) {
         csb_close(&fds[i]);
     }
@@ -161,6 +167,10 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
             watch->job.sent < watch->job.size ? watch->job.fd : -1;
         set[POLL_INPUT].fd = watch->input.fd;
     }
+    if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
+        csb_watch_clock() >= watch->forks.silent) {
+        set[POLL_FORKS].fd = watch->forks.listener;
+    }
     set[POLL_JOB].events = POLLOUT;
     set[POLL_INPUT].events = POLLOUT;
 }
@@ -182,6 +192,10 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
     if (is_metered(watch) && watch->meter.next < until) {
         until = watch->meter.next;
     }
+    if (watch->forks.listener >= 0 && set[POLL_FORKS].fd < 0 &&
+        watch->forks.silent < until) {
+        until = watch->forks.silent;
+    }
     int64_t left = until - csb_watch_clock();
     if (left < 0 || csb_pipes_reserving(watch)) {
         left = 0;
@@ -189,6 +203,13 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
     struct timespec timeout = {left / SECOND, left % SECOND};
     int count = ppoll(set, POLL_COUNT, &timeout, NULL);
     return count < 0 ? -errno : count;
+}
+
+static void
+fail_meter(struct csb_watch *watch, int error)
+{
+    csb_report_fill(CSB_STEP_METER, -error, 0, NULL, &watch->report);
+    csb_watch_end(watch, CSB_ENDING_SETUP);
 }
 
 static void
@@ -204,8 +225,7 @@ check_limits(struct csb_watch *watch)
     int result = csb_meter_look(meter, now);
     csb_forklock_leave();
     if (result < 0) {
-        csb_report_fill(CSB_STEP_METER, -result, 0, NULL, &watch->report);
-        csb_watch_end(watch, CSB_ENDING_SETUP);
+        fail_meter(watch, result);
     } else if (meter->memory > meter->memory_limit) {
         csb_watch_end(watch, CSB_ENDING_MEMORY);
     } else if (meter->cpu >= meter->cpu_limit) {
@@ -236,6 +256,20 @@ check_deadline(struct csb_watch *watch)
 }
 
 static void
+answer_fork(struct csb_watch *watch, short events)
+{
+    if ((events & POLLIN) == 0) {
+        csb_close(&watch->forks.listener); /* nobody is left to ask */
+        return;
+    }
+    int result = csb_forks_answer(&watch->forks, watch->cell, watch->init,
+                                  csb_watch_clock());
+    if (result < 0 && watch->ending == CSB_ENDING_NONE) {
+        fail_meter(watch, result);
+    }
+}
+
+static void
 handle(struct csb_watch *watch, const struct pollfd *set)
 {
     if (set[POLL_WAKE].revents != 0) {
@@ -254,6 +288,9 @@ handle(struct csb_watch *watch, const struct pollfd *set)
     }
     if (set[POLL_INPUT].revents != 0) {
         csb_pipes_send(&watch->input);
+    }
+    if (set[POLL_FORKS].revents != 0) {
+        answer_fork(watch, set[POLL_FORKS].revents);
     }
     if (set[POLL_STATUS].revents != 0) {
         read_status(watch);
@@ -416,6 +453,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->wake);
     csb_close(&watch->init);
     csb_close(&watch->cell);
+    csb_close(&watch->forks.listener);
     csb_close(&watch->scratch);
     csb_cgroup_close(&watch->cgroup);
     csb_close(&watch->job.fd);

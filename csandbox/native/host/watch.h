@@ -11,6 +11,7 @@
 
 #include "../common/frames.h"
 #include "cgroup.h"
+#include "forks.h"
 #include "meter.h"
 
 enum csb_ending {
@@ -75,6 +76,7 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     /* The state. */
+    struct csb_forks forks;
     struct csb_meter meter;   /* its limits are set by the caller */
     int init;                 /* pidfd, -1 until SPAWNED */
     int cell;                 /* pidfd, the same */

@@ -414,8 +414,8 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 
 PyDoc_STRVAR(
     start_doc,
-    "start($self, *, memory, scratch, inodes, threads, descriptors, "
-    "cpu_seconds,\n      store, inputs, leaf)\n--\n\n"
+    "start($self, *, memory, scratch, inodes, threads, processes,\n"
+    "      descriptors, cpu_seconds, store, inputs, leaf)\n--\n\n"
     "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
     "store: bytes\nof room for a large result; inputs: Inputs or "
     "None; leaf: None, or the\ndescriptor of a cgroup and the name of "
@@ -429,14 +429,14 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 {
     ZygoteObject *self = (ZygoteObject *)op;
     struct csb_limits limits = {0};
-    unsigned long long values[7];
+    unsigned long long values[8];
     static const char *const wanted[] = {
-        "memory",      "scratch", "inodes", "threads", "descriptors",
-        "cpu_seconds", "store",   "inputs", "leaf"};
+        "memory",      "scratch",     "inodes", "threads", "processes",
+        "descriptors", "cpu_seconds", "store",  "inputs",  "leaf"};
     enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 2 };
 
     if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != COUNT) {
-        PyErr_SetString(PyExc_TypeError, "start() takes nine keywords");
+        PyErr_SetString(PyExc_TypeError, "start() takes ten keywords");
         return NULL;
     }
     for (int i = 0; i < COUNT; i++) {
@@ -452,7 +452,7 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         if (PyErr_Occurred()) {
             return NULL;
         }
-        if (i >= 3 && i <= 5 && values[i] > UINT32_MAX) {
+        if (i >= 3 && i <= 6 && values[i] > UINT32_MAX) {
             PyErr_Format(PyExc_OverflowError, "start(): %s", wanted[i]);
             return NULL;
         }
@@ -467,14 +467,15 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     limits.scratch = values[1];
     limits.scratch_inodes = values[2];
     limits.threads = (uint32_t)values[3];
-    limits.descriptors = (uint32_t)values[4];
-    limits.cpu_seconds = (uint32_t)values[5];
-    limits.mapped = values[6] + inputs_size;
+    limits.processes = (uint32_t)values[4];
+    limits.descriptors = (uint32_t)values[5];
+    limits.cpu_seconds = (uint32_t)values[6];
+    limits.mapped = values[7] + inputs_size;
     if (self->control < 0 || self->owner != getpid()) {
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, self->control, &limits, values[6], inputs,
+    return csb_run_request(module, self->control, &limits, values[7], inputs,
                            args[NUMBERS + 1]);
 }
 

@@ -219,6 +219,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         .limits = &request->limits,
         .paths = &zygote->paths,
         .proc = zygote->proc,
+        .status = fds[CSB_FD_STATUS],
         .scratch = -1,
     };
     for (int i = 0; i < CSB_FD_COUNT; i++) {

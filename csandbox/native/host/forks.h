@@ -1,0 +1,34 @@
+/* Forks of a run, which its processes ask for by the filter of cell/forks.c:
+ * each is granted as long as no more children are alive than the policy lets,
+ * and refused with EAGAIN, as the kernel does at its own limit. */
+#ifndef CSB_FORKS_H
+#define CSB_FORKS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Threads of one run that may have been granted a fork each which has not
+ * been seen yet. */
+#define CSB_GRANTS_MAX 64
+
+struct csb_grant {
+    pid_t thread;
+    int64_t ran;  /* ns that it had run when it got the grant; -1: unknown */
+    pid_t newest; /* of its children at that time */
+};
+
+struct csb_forks {
+    int listener;     /* owned; -1: nothing asks */
+    unsigned most;    /* children at a time, set by the caller */
+    unsigned peak;    /* processes that were alive, the first included */
+    int64_t silent;   /* no answers until then, ns on CLOCK_MONOTONIC */
+    unsigned refused; /* ... in a row */
+    unsigned grants;
+    struct csb_grant grant[CSB_GRANTS_MAX];
+};
+
+/* Answers one thread that asks.  cell and init: pidfds of the run.  0, or
+ * -errno if /proc does not tell. */
+int csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now);
+
+#endif
