@@ -166,6 +166,12 @@ def _add_run(commands: Any) -> None:
         help="threads beside the first; default: 16",
     )
     parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="child processes at a time; default: 0",
+    )
+    parser.add_argument(
         "--preload",
         action="append",
         metavar="MODULE",
@@ -235,6 +241,7 @@ def _policy(arguments: argparse.Namespace) -> Policy:
         "cpu_time",
         "memory",
         "threads",
+        "processes",
         "scratch",
         "output",
         "output_action",

@@ -106,7 +106,7 @@ for _ in range(8):
     Bomb(
         "tmpfs and shared memory together",
         _TOUCH + "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
-        "touch(mmap.mmap(-1, 500 << 20))\nimport time; time.sleep(60)",
+        "kept = touch(mmap.mmap(-1, 500 << 20))\nimport time; time.sleep(60)",
         LONG,
         (MEMORY,),
     ),
@@ -143,6 +143,26 @@ for _ in range(8):
         "import os\nwhile True: os.fork()",
         LONG,
         (("GuestError", "PermissionError"),),
+    ),
+    Bomb(
+        "fork bomb, processes=5",
+        "import os\nwhile True:\n    try: os.fork()\n"
+        "    except BlockingIOError: pass",
+        {"timeout": 1, "processes": 5},
+        (TIMEOUT, CPU),
+    ),
+    Bomb(
+        "memory of 5 processes together",
+        _TOUCH + """\
+import os, time
+for _ in range(5):
+    if os.fork() == 0:
+        kept = touch(mmap.mmap(-1, 150 << 20, flags=mmap.MAP_PRIVATE))
+        break
+time.sleep(60)
+""",
+        {"timeout": 20, "processes": 5},
+        (MEMORY,),
     ),
     Bomb(
         "pipe-buffer bomb",

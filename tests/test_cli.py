@@ -333,8 +333,11 @@ def test_a_limit_is_said_with_the_option_that_raises_it(
 
 def test_limits_go_into_the_policy(sandbox, program):
     options = ["--cpu-time", "0.5", "--output-action", "kill"]
+    options += ["--processes", "3"]
     assert cli.main(["run", *options, program]) == 0
-    assert sandbox.call.policy == Policy(cpu_time=0.5, output_action="kill")
+    assert sandbox.call.policy == Policy(
+        cpu_time=0.5, output_action="kill", processes=3
+    )
 
 
 def test_an_interrupt_gives_130_and_no_traceback(sandbox, program, capsys):

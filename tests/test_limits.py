@@ -174,11 +174,11 @@ HELD = {
     "ctypes.CDLL(None).syscall(NR_exit, 0)",
     "in pieces": "x = []\nwhile True: x.append(touch(mmap.mmap(-1, 1 << 20)))",
     "half in /tmp": "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
-    "touch(mmap.mmap(-1, 60 << 20))\nimport time; time.sleep(60)",
+    "kept = touch(mmap.mmap(-1, 60 << 20))\nimport time; time.sleep(60)",
     "half in a deleted file": "import os\n"
     "file = open('/tmp/x', 'w+b'); file.truncate(50 << 20)\n"
-    "touch(mmap.mmap(file.fileno(), 50 << 20)); os.unlink('/tmp/x')\n"
-    "touch(mmap.mmap(-1, 60 << 20))\nimport time; time.sleep(60)",
+    "kept = touch(mmap.mmap(file.fileno(), 50 << 20)); os.unlink('/tmp/x')\n"
+    "more = touch(mmap.mmap(-1, 60 << 20))\nimport time; time.sleep(60)",
 }
 
 
@@ -199,6 +199,26 @@ def test_a_page_that_is_mapped_and_in_a_file_counts_once():
         "import time; time.sleep(0.4); len(m)"
     )
     assert csandbox.run(source, memory="100M") == 60 * MIB
+
+
+def test_what_a_fork_copies_of_the_host_is_memory_too():
+    # As an ordinary user the host may not look at the mappings of a fork.
+    kept = bytearray(os.urandom(1 << 20)) * 300
+
+    def spoil():
+        touched = sum(1 for at in range(0, len(kept), 4096) if kept[at] >= 0)
+        for at in range(0, len(kept), 4096):
+            kept[at] = 1
+        time.sleep(0.5)
+        return touched
+
+    result = csandbox.execute(
+        spoil, start="fork", allow_threads=True, memory="64M"
+    )
+    if _csandbox.is_root():
+        assert type(result.error) is MemoryLimitError
+    else:
+        assert result.value == 300 * 256
 
 
 def test_inputs_and_result_are_not_the_guests_memory():

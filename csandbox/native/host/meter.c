@@ -29,6 +29,7 @@
 #define LONGEST (250 * MILLISECOND)
 /* The exact figure costs milliseconds. */
 #define SHORTEST_EXACT (50 * MILLISECOND)
+#define FREE_COPIES (64 * 1024 * 1024ull)
 /* What the kernel keeps for a file, its name included. */
 #define INODE 1024
 #define PATH_ROOM 64
@@ -55,6 +56,12 @@ is_alive(const struct csb_meter *meter)
 {
     struct pollfd process = {.fd = meter->cell, .events = POLLIN};
     return poll(&process, 1, 0) == 0;
+}
+
+static uint64_t
+above(uint64_t value, uint64_t floor)
+{
+    return value > floor ? value - floor : 0;
 }
 
 /* --- memory -------------------------------------------------------------- */
@@ -86,6 +93,36 @@ read_status(pid_t pid, pid_t tid, struct resident *ret)
         ((uint64_t)anonymous + (swapped > 0 ? (uint64_t)swapped : 0)) * 1024;
     ret->shared = (uint64_t)shared * 1024;
     ret->tables = (uint64_t)tables * 1024;
+    return 0;
+}
+
+struct stat_file {
+    uint64_t faults;       /* that read nothing, since its birth */
+    uint64_t ticks;        /* of processors, its own */
+    uint64_t waited_ticks; /* ... and of children that it has waited for */
+};
+
+static int
+read_stat(pid_t pid, struct stat_file *ret)
+{
+    char path[PATH_ROOM], text[1024];
+    unsigned long long faults, user, system, user_below, system_below;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    if (csb_procfs_read(path, text, sizeof text) < 0) {
+        return -ENOENT;
+    }
+    /* Behind the name, which may hold anything, the third field comes. */
+    const char *at = strrchr(text, ')');
+    if (at == NULL ||
+        sscanf(at,
+               ") %*c %*d %*d %*d %*d %*d %*u %llu %*u %*u %*u %llu %llu "
+               "%llu %llu",
+               &faults, &user, &system, &user_below, &system_below) != 5) {
+        return -ENOENT;
+    }
+    *ret =
+        (struct stat_file){faults, user + system, user_below + system_below};
     return 0;
 }
 
@@ -137,12 +174,6 @@ csb_meter_look_at_scratch(struct csb_meter *meter)
     }
 }
 
-static uint64_t
-added(const struct csb_meter *meter, uint64_t anonymous)
-{
-    return anonymous > meter->inherited ? anonymous - meter->inherited : 0;
-}
-
 /* One that has ended holds nothing. */
 static int
 is_over(int result)
@@ -172,25 +203,54 @@ look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
 /* -errno if that is not to be had. */
 static int
 measure_each(const struct csb_meter *meter, const struct csb_kin *kin,
-             uint64_t *ret_bytes)
+             struct csb_smaps *ret_sum)
 {
-    *ret_bytes = 0;
+    *ret_sum = (struct csb_smaps){0, 0, 0};
     for (unsigned i = 0; i < kin->count; i++) {
         struct resident resident;
-        uint64_t bytes;
         pid_t tid;
         int result = read_resident(kin->pid[i], &resident, &tid);
         if (result == 0) {
-            result = csb_smaps_measure(kin->pid[i], tid, meter->scratch,
-                                       kin->count > 1, &bytes);
+            result = csb_smaps_add(kin->pid[i], tid, meter->scratch, ret_sum);
         }
-        if (result == 0) {
-            *ret_bytes += bytes;
-        } else if (!is_over(result)) {
+        if (result < 0 && !is_over(result)) {
             return result;
         }
     }
     return 0;
+}
+
+/* What the first process inherited and has written to since is a copy of its
+ * own.  No more than it has had faults, and no more than there was. */
+static uint64_t
+copied_at_most(const struct csb_meter *meter, const struct csb_kin *kin)
+{
+    struct stat_file stat;
+    uint64_t faults = 0;
+    for (unsigned i = 0; i < kin->count; i++) {
+        faults += read_stat(kin->pid[i], &stat) == 0 ? stat.faults : 0;
+    }
+    uint64_t bytes = faults * (uint64_t)sysconf(_SC_PAGESIZE);
+    return bytes < meter->inherited ? bytes : meter->inherited;
+}
+
+/* Copies of a little of what it inherited are not counted: every run makes
+ * some, and malloc() is to say that a limit is reached, not the host. */
+static uint64_t
+free_copies(const struct csb_meter *meter)
+{
+    return meter->inherited < FREE_COPIES ? meter->inherited : FREE_COPIES;
+}
+
+/* grown: bytes of anonymous memory beyond the inherited. */
+static uint64_t
+exact_memory(const struct csb_meter *meter, const struct csb_smaps *sum,
+             uint64_t grown)
+{
+    /* What they have in common with the zygote is not theirs. */
+    uint64_t anonymous = sum->own + above(sum->part, meter->inherited);
+    uint64_t copied = above(anonymous, grown), free = free_copies(meter);
+    return anonymous - (copied < free ? copied : free) + sum->shared;
 }
 
 static int
@@ -198,19 +258,21 @@ look_at_memory(struct csb_meter *meter, const struct csb_kin *kin,
                int *ret_exact)
 {
     struct resident sum;
-    uint64_t exact;
+    struct csb_smaps exact;
 
     csb_meter_look_at_scratch(meter);
     int result = look_at_each(kin, &sum);
     if (result < 0) {
         return result;
     }
+    uint64_t grown = above(sum.anonymous, meter->inherited);
     uint64_t rest = sum.tables + meter->scratch_used;
-    meter->memory = added(meter, sum.anonymous) + sum.shared + rest;
+    uint64_t copied = above(copied_at_most(meter, kin), free_copies(meter));
+    meter->memory = grown + sum.shared + rest;
     *ret_exact = 0;
-    if (meter->memory > meter->memory_limit &&
+    if (meter->memory + copied > meter->memory_limit &&
         measure_each(meter, kin, &exact) == 0) {
-        meter->memory = exact + rest;
+        meter->memory = exact_memory(meter, &exact, grown) + rest;
         *ret_exact = 1;
     }
     if (meter->memory > meter->peak_memory) {
@@ -234,39 +296,19 @@ cpu_of_one(const struct csb_meter *meter)
     return used.tv_sec * SECOND + used.tv_nsec;
 }
 
-/* Ticks of a process and of the children that it has waited for; of the
- * children alone for the init. */
-static int64_t
-ticks_of(pid_t pid, int children_alone)
-{
-    char path[PATH_ROOM], text[1024];
-    unsigned long long user, system, user_below, system_below;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (csb_procfs_read(path, text, sizeof text) < 0) {
-        return 0;
-    }
-    /* Behind the name, which may hold anything, the third field comes. */
-    const char *at = strrchr(text, ')');
-    if (at == NULL ||
-        sscanf(at,
-               ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu "
-               "%llu %llu",
-               &user, &system, &user_below, &system_below) != 4) {
-        return 0;
-    }
-    return (int64_t)(user_below + system_below +
-                     (children_alone ? 0 : user + system));
-}
-
 static int64_t
 cpu_of_all(const struct csb_meter *meter, const struct csb_kin *kin)
 {
-    int64_t ticks = ticks_of(meter->init_pid, 1);
+    struct stat_file stat;
+    /* Its own time is the zygote's as much as the run's. */
+    uint64_t ticks =
+        read_stat(meter->init_pid, &stat) == 0 ? stat.waited_ticks : 0;
     for (unsigned i = 0; i < kin->count; i++) {
-        ticks += ticks_of(kin->pid[i], 0);
+        if (read_stat(kin->pid[i], &stat) == 0) {
+            ticks += stat.ticks + stat.waited_ticks;
+        }
     }
-    return ticks * (SECOND / sysconf(_SC_CLK_TCK));
+    return (int64_t)ticks * (SECOND / sysconf(_SC_CLK_TCK));
 }
 
 /* -1 without a cgroup. */

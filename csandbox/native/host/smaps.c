@@ -25,29 +25,27 @@ enum kind {
 
 struct measure {
     dev_t scratch;
-    int part;       /* of what is shared, not only what is not */
     enum kind kind; /* of the mapping whose lines come */
     uint64_t own, proportional, anonymous, swapped; /* KiB of it */
-    uint64_t total;                                 /* KiB of those before */
+    struct csb_smaps *sum;                          /* of those before */
 };
 
 static void
 finish_mapping(struct measure *measure)
 {
-    uint64_t own = measure->part ? measure->proportional + measure->swapped
-                                 : measure->own + measure->swapped;
-    switch (measure->kind) {
-    case ANONYMOUS:
-        measure->total += own;
-        break;
-    case SHARED:
-        measure->total += measure->proportional + measure->swapped;
-        break;
-    case PRIVATE_FILE:
-        measure->total += own < measure->anonymous ? own : measure->anonymous;
-        break;
-    case UNCOUNTED:
-        break;
+    uint64_t own = measure->own, all = measure->proportional;
+    uint64_t swapped = measure->swapped;
+
+    if (measure->kind == PRIVATE_FILE) {
+        /* Pages of the file itself are the page cache's. */
+        own = own < measure->anonymous ? own : measure->anonymous;
+        all = own;
+    }
+    if (measure->kind == SHARED) {
+        measure->sum->shared += (all + swapped) * 1024;
+    } else if (measure->kind != UNCOUNTED) {
+        measure->sum->own += (own + swapped) * 1024;
+        measure->sum->part += all > own ? (all - own) * 1024 : 0;
     }
     measure->own = measure->proportional = 0;
     measure->anonymous = measure->swapped = 0;
@@ -144,10 +142,9 @@ measure_file(int fd, struct measure *measure)
 }
 
 int
-csb_smaps_measure(pid_t pid, pid_t tid, int scratch, int part,
-                  uint64_t *ret_bytes)
+csb_smaps_add(pid_t pid, pid_t tid, int scratch, struct csb_smaps *sum)
 {
-    struct measure measure = {.kind = UNCOUNTED, .part = part};
+    struct measure measure = {.kind = UNCOUNTED, .sum = sum};
     struct stat info;
     char path[64];
 
@@ -158,7 +155,5 @@ csb_smaps_measure(pid_t pid, pid_t tid, int scratch, int part,
         return -errno;
     }
     measure.scratch = info.st_dev;
-    int result = measure_file(fd, &measure);
-    *ret_bytes = measure.total * 1024;
-    return result;
+    return measure_file(fd, &measure);
 }

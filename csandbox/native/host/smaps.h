@@ -5,13 +5,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The bytes that a process alone holds: its pages of anonymous memory that
- * nobody else has, or if `part` its part of those, and its part of shared
- * memory, but for files of the scratch
- * space, which are counted there, and stores of the host's.  0, or -errno:
- * -EACCES where the host may not look, -E2BIG if it has so many mappings that
- * looking would take long. */
-int csb_smaps_measure(pid_t pid, pid_t tid, int scratch, int part,
-                      uint64_t *ret_bytes);
+struct csb_smaps {
+    uint64_t own;    /* bytes of anonymous memory that nobody else has */
+    uint64_t part;   /* its part of what others have too, since a fork */
+    uint64_t shared; /* its part of memory that is mapped as shared */
+};
+
+/* Adds what a process holds; not counted are files of the scratch space, which
+ * are elsewhere, and stores of the host's.  0, or -errno: -EACCES where the
+ * host may not look, -E2BIG if it has so many mappings that looking would take
+ * long. */
+int csb_smaps_add(pid_t pid, pid_t tid, int scratch, struct csb_smaps *sum);
 
 #endif
