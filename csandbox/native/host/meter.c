@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../common/fdio.h"
+#include "cgroup.h"
 #include "kin.h"
 #include "procfs.h"
 #include "smaps.h"
@@ -310,10 +311,24 @@ cpu_of_all(const struct csb_meter *meter, const struct csb_kin *kin)
     return (int64_t)ticks * (SECOND / sysconf(_SC_CLK_TCK));
 }
 
+/* -1 without a cgroup. */
+static int64_t
+cpu_of_cgroup(const struct csb_meter *meter)
+{
+    struct csb_cgroup_cpu cpu;
+    return meter->cpu_stat >= 0 &&
+                   csb_cgroup_read_cpu(meter->cpu_stat, &cpu) == 0
+               ? cpu.total_usec * 1000
+               : -1;
+}
+
 static void
 look_at_cpu(struct csb_meter *meter, const struct csb_kin *kin)
 {
-    int64_t cpu = meter->several ? cpu_of_all(meter, kin) : cpu_of_one(meter);
+    int64_t cpu = cpu_of_cgroup(meter);
+    if (cpu < 0) {
+        cpu = meter->several ? cpu_of_all(meter, kin) : cpu_of_one(meter);
+    }
     /* Less when one has ended that nobody waits for. */
     meter->cpu = cpu > meter->cpu ? cpu : meter->cpu;
 }
