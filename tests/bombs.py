@@ -153,7 +153,8 @@ for _ in range(8):
     ),
     Bomb(
         "memory of 5 processes together",
-        _TOUCH + """\
+        _TOUCH
+        + """\
 import os, time
 for _ in range(5):
     if os.fork() == 0:

@@ -42,6 +42,22 @@ static const struct sock_filter program[] = {
     RETURN(USER_NOTIF),
 };
 
+static int
+load(struct sock_fprog *filter, unsigned flags)
+{
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                        SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, filter);
+}
+
+/* A signal that comes while the host looks must not make fork() fail with
+ * EINTR, which it never does elsewhere.  Before Linux 5.19 it may. */
+static int
+listen_to(struct sock_fprog *filter)
+{
+    int listener = load(filter, SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+    return listener < 0 && errno == EINVAL ? load(filter, 0) : listener;
+}
+
 int
 csb_forks_ask(const struct csb_cell *cell)
 {
@@ -53,9 +69,7 @@ csb_forks_ask(const struct csb_cell *cell)
     if (!cell->plan->several) {
         return 0;
     }
-    __attribute__((cleanup(csb_close))) int listener =
-        (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                     SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+    __attribute__((cleanup(csb_close))) int listener = listen_to(&filter);
     if (listener < 0) {
         return -errno;
     }

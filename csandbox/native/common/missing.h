@@ -34,6 +34,10 @@
 #define SYS_landlock_restrict_self 446
 #endif
 
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1 << 5)
+#endif
+
 #if defined(__x86_64__)
 #define CSB_AUDIT_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)

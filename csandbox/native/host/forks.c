@@ -12,15 +12,16 @@
 #include <unistd.h>
 
 #include "../common/missing.h"
-#include "kin.h"
 #include "procfs.h"
+#include "watch.h"
 
 #define MICROSECOND 1000ll
 #define PATH_ROOM 64
-/* A fork of much memory takes some milliseconds of processor time. */
-#define FORK_TAKES (50 * 1000 * MICROSECOND)
+/* Copying the tables of much memory takes long: not so long as this, of
+ * processor time. */
+#define FORK_TAKES (1000 * 1000 * MICROSECOND)
 /* One that has been granted is seen soon after. */
-#define TRIES 20
+#define PATIENCE (10 * 1000 * MICROSECOND)
 #define PAUSE (50 * MICROSECOND)
 /* Who is refused again and again waits for its answers: a bomb of forks shall
  * not keep the host busy. */
@@ -37,6 +38,14 @@ time_run(pid_t thread)
     return csb_procfs_read(path, text, sizeof text) > 0
                ? strtoll(text, NULL, 10)
                : -1;
+}
+
+static int
+is_gone(pid_t thread)
+{
+    char path[PATH_ROOM];
+    (void)snprintf(path, sizeof path, "/proc/%d", thread);
+    return access(path, F_OK) < 0;
 }
 
 static pid_t
@@ -79,19 +88,14 @@ is_in_fork(pid_t thread)
     return number == SYS_clone;
 }
 
-/* Whether its child is among those that are counted, or there is none. */
+/* Whether it has come to its end, one way or another: then its child is alive
+ * already, if there is one. */
 static int
-is_settled(const struct csb_grant *grant)
+is_finished(const struct csb_grant *grant)
 {
     int64_t ran = time_run(grant->thread);
-    if (ran < 0) {
-        return 1; /* it is gone */
-    }
-    if (newest_child(grant->thread) != grant->newest ||
-        is_in_fork(grant->thread) == 0) {
-        return 1;
-    }
-    return grant->ran >= 0 && ran - grant->ran > FORK_TAKES;
+    return is_gone(grant->thread) || is_in_fork(grant->thread) == 0 ||
+           (grant->ran >= 0 && ran - grant->ran > FORK_TAKES);
 }
 
 static void
@@ -101,11 +105,12 @@ forget(struct csb_forks *forks, unsigned index)
 }
 
 static void
-settle(struct csb_forks *forks)
+settle_finished(struct csb_forks *forks)
 {
     for (unsigned i = forks->grants; i-- > 0;) {
-        if (is_settled(&forks->grant[i])) {
+        if (is_finished(&forks->grant[i])) {
             forget(forks, i);
+            forks->muddled = 1;
         }
     }
 }
@@ -117,54 +122,76 @@ settle_own(struct csb_forks *forks, pid_t thread)
     for (unsigned i = forks->grants; i-- > 0;) {
         if (forks->grant[i].thread == thread) {
             forget(forks, i);
+            forks->muddled = 1;
+        }
+    }
+}
+
+static int
+have_ended(const struct csb_forks *forks)
+{
+    for (unsigned i = 0; i < forks->grants; i++) {
+        if (is_gone(forks->grant[i].thread)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Settles those whose child is new among the living: a thread that waits in
+ * vfork() stays in it for long.  The children of a thread that ends go to
+ * another of the same process, where they would pass for one that is yet to
+ * be born; so not when that can be. */
+static void
+settle_born(struct csb_forks *forks, const struct csb_kin *living)
+{
+    for (unsigned i = forks->grants; i-- > 0;) {
+        pid_t child = newest_child(forks->grant[i].thread);
+        if (forks->muddled || have_ended(forks)) {
+            return;
+        }
+        if (csb_kin_has(living, child) && !csb_kin_has(&forks->known, child)) {
+            forget(forks, i);
         }
     }
 }
 
 /* --- counting ------------------------------------------------------------ */
 
+/* What is settled as finished is settled before the living are counted, and
+ * as born by that count: so one that comes meanwhile counts twice, not never.
+ */
 static int
-is_dead(pid_t pid)
+count(struct csb_forks *forks, pid_t cell, pid_t init, unsigned *ret_children)
 {
-    char path[PATH_ROOM], text[512];
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (csb_procfs_read(path, text, sizeof text) <= 0) {
-        return 1;
+    struct csb_kin living;
+
+    settle_finished(forks);
+    int result = csb_kin_list_living(cell, init, &living);
+    if (result < 0) {
+        return result;
     }
-    const char *state = strrchr(text, ')');
-    /* A first thread that has ended looks dead while others live. */
-    return state == NULL || state[2] == 'X' ||
-           (state[2] == 'Z' && csb_kin_threads(pid) <= 1);
+    settle_born(forks, &living);
+    forks->known = living;
+    if (forks->grants == 0) {
+        forks->muddled = 0;
+    }
+    *ret_children = living.count - 1;
+    return 0;
 }
 
-/* Children that are alive; those that nobody has waited for yet are not. */
+/* 1, 0 or -errno. */
 static int
-count_children(pid_t cell, pid_t init, unsigned *ret_count)
-{
-    struct csb_kin kin;
-    unsigned count = 0;
-    int result = csb_kin_list(cell, init, &kin);
-
-    for (unsigned i = 1; i < kin.count; i++) {
-        count += !is_dead(kin.pid[i]);
-    }
-    *ret_count = count;
-    return result;
-}
-
-static int
-has_room(struct csb_forks *forks, pid_t cell, pid_t init)
+has_room(struct csb_forks *forks, pid_t cell, pid_t init, int64_t now)
 {
     const struct timespec pause = {0, PAUSE};
+    int64_t until = now + PATIENCE;
     unsigned children;
 
-    for (int i = 0; i < TRIES; i++) {
-        /* Settled first: a child that comes between counts twice, not never.
-         */
-        settle(forks);
-        int result = count_children(cell, init, &children);
+    for (;;) {
+        int result = count(forks, cell, init, &children);
         if (result < 0) {
-            return result;
+            return result == -EAGAIN ? 0 : result;
         }
         unsigned all = children + forks->grants;
         if (all < forks->most && forks->grants < CSB_GRANTS_MAX) {
@@ -172,12 +199,12 @@ has_room(struct csb_forks *forks, pid_t cell, pid_t init)
             forks->peak = all + 2 > forks->peak ? all + 2 : forks->peak;
             return 1;
         }
-        if (children >= forks->most || forks->grants == 0) {
-            break;
+        if (children >= forks->most || forks->grants == 0 ||
+            csb_watch_clock() >= until) {
+            return 0;
         }
         (void)nanosleep(&pause, NULL);
     }
-    return 0;
 }
 
 /* --- answers ------------------------------------------------------------- */
@@ -188,7 +215,6 @@ grant(struct csb_forks *forks, pid_t thread)
     forks->grant[forks->grants++] = (struct csb_grant){
         .thread = thread,
         .ran = time_run(thread),
-        .newest = newest_child(thread),
     };
 }
 
@@ -229,7 +255,7 @@ csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now)
         result = csb_kin_number(init, &init_pid);
     }
     if (result == 0) {
-        result = has_room(forks, cell_pid, init_pid);
+        result = has_room(forks, cell_pid, init_pid, now);
     }
     if (result <= 0) {
         be_silent(forks, now);

@@ -7,22 +7,26 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "kin.h"
+
 /* Threads of one run that may have been granted a fork each which has not
  * been seen yet. */
 #define CSB_GRANTS_MAX 64
 
 struct csb_grant {
     pid_t thread;
-    int64_t ran;  /* ns that it had run when it got the grant; -1: unknown */
-    pid_t newest; /* of its children at that time */
+    int64_t ran; /* ns that it had run when it got the grant; -1: unknown */
 };
 
 struct csb_forks {
-    int listener;     /* owned; -1: nothing asks */
-    unsigned most;    /* children at a time, set by the caller */
-    unsigned peak;    /* processes that were alive, the first included */
-    int64_t silent;   /* no answers until then, ns on CLOCK_MONOTONIC */
-    unsigned refused; /* ... in a row */
+    int listener;         /* owned; -1: nothing asks */
+    unsigned most;        /* children at a time, set by the caller */
+    unsigned peak;        /* processes that were alive, the first included */
+    int64_t silent;       /* no answers until then, ns on CLOCK_MONOTONIC */
+    unsigned refused;     /* ... in a row */
+    struct csb_kin known; /* the living, when they were last counted */
+    int muddled; /* a new child need not be of who has a grant, until there are
+                    none */
     unsigned grants;
     struct csb_grant grant[CSB_GRANTS_MAX];
 };

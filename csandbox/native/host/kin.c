@@ -4,16 +4,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
 #include "procfs.h"
 
 #define PATH_ROOM 64
+/* Each of them shows a process that has ended since, or a new one. */
+#define WALKS 16
 
 int
 csb_kin_number(int pidfd, pid_t *ret_pid)
@@ -33,9 +37,23 @@ csb_kin_number(int pidfd, pid_t *ret_pid)
     return 0;
 }
 
+int
+csb_kin_has(const struct csb_kin *kin, pid_t pid)
+{
+    for (unsigned i = 0; i < kin->count; i++) {
+        if (kin->pid[i] == pid) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int
 add(struct csb_kin *kin, pid_t pid)
 {
+    if (csb_kin_has(kin, pid)) {
+        return 0; /* it has got another parent meanwhile */
+    }
     if (kin->count == CSB_KIN_MAX) {
         return -E2BIG;
     }
@@ -88,6 +106,16 @@ add_children_of_all(struct csb_kin *kin, pid_t pid)
     return result;
 }
 
+static int
+add_descendants(struct csb_kin *kin, unsigned from)
+{
+    int result = 0;
+    while (result == 0 && from < kin->count) {
+        result = add_children_of_all(kin, kin->pid[from++]);
+    }
+    return result;
+}
+
 int
 csb_kin_list(pid_t cell, pid_t init, struct csb_kin *ret_kin)
 {
@@ -95,13 +123,84 @@ csb_kin_list(pid_t cell, pid_t init, struct csb_kin *ret_kin)
 
     ret_kin->count = 0;
     int result = add(ret_kin, cell);
-    if (result == 0) {
-        result = add_children_of_all(ret_kin, init);
-    }
     while (result == 0 && seen < ret_kin->count) {
-        result = add_children_of_all(ret_kin, ret_kin->pid[seen++]);
+        result = add_descendants(ret_kin, seen);
+        seen = ret_kin->count;
+        /* Last, and again: it gets those whose parents end meanwhile. */
+        if (result == 0) {
+            result = add_children_of_all(ret_kin, init);
+        }
     }
     return result;
+}
+
+/* A process of the run that is dead, or about to be reaped. */
+static int
+is_dead(pid_t pid)
+{
+    char path[PATH_ROOM], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    if (csb_procfs_read(path, text, sizeof text) <= 0) {
+        return 1;
+    }
+    const char *state = strrchr(text, ')');
+    /* A first thread that has ended looks dead while others live. */
+    return state == NULL || state[2] == 'X' ||
+           (state[2] == 'Z' && csb_kin_threads(pid) <= 1);
+}
+
+static int
+list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin)
+{
+    int result = csb_kin_list(cell, init, ret_kin);
+    unsigned count = 0;
+    for (unsigned i = 0; i < ret_kin->count; i++) {
+        if (i == 0 || !is_dead(ret_kin->pid[i])) {
+            ret_kin->pid[count++] = ret_kin->pid[i];
+        }
+    }
+    ret_kin->count = count;
+    return result;
+}
+
+int
+csb_kin_list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin)
+{
+    struct csb_kin before;
+    int result = list_living(cell, init, ret_kin);
+    for (int i = 0; result == 0 && i < WALKS; i++) {
+        before = *ret_kin;
+        result = list_living(cell, init, ret_kin);
+        if (before.count == ret_kin->count &&
+            memcmp(before.pid, ret_kin->pid,
+                   before.count * sizeof *before.pid) == 0) {
+            return result;
+        }
+    }
+    return result < 0 ? result : -EAGAIN;
+}
+
+static int
+share_memory(pid_t one, pid_t other)
+{
+    /* Where that may not be asked they do not, and count twice. */
+    return syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0;
+}
+
+void
+csb_kin_drop_sharers(struct csb_kin *kin)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < kin->count; i++) {
+        unsigned k = 0;
+        while (k < count && !share_memory(kin->pid[k], kin->pid[i])) {
+            k++;
+        }
+        if (k == count) {
+            kin->pid[count++] = kin->pid[i];
+        }
+    }
+    kin->count = count;
 }
 
 unsigned

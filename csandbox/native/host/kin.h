@@ -17,6 +17,17 @@ struct csb_kin {
  * be missed.  0; -E2BIG if there are more than fit; or -errno. */
 int csb_kin_list(pid_t cell, pid_t init, struct csb_kin *ret_kin);
 
+/* The same without zombies, and nobody is missed: two lists in succession say
+ * the same, and a process can only be hidden from both by the end of another
+ * that is in them.  -EAGAIN if they never do. */
+int csb_kin_list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin);
+
+/* Keeps one of those that run on the same memory, as the child of vfork() and
+ * its parent do. */
+void csb_kin_drop_sharers(struct csb_kin *kin);
+
+int csb_kin_has(const struct csb_kin *kin, pid_t pid);
+
 /* Threads of a process that have not ended, as far as /proc tells. */
 unsigned csb_kin_threads(pid_t pid);
 

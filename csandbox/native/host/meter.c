@@ -27,6 +27,9 @@
 #define FILL_RATE 4
 #define SHORTEST (2 * MILLISECOND)
 #define LONGEST (250 * MILLISECOND)
+/* What a process uses after the last look at it may be lost. */
+#define LONGEST_OF_SEVERAL (20 * MILLISECOND)
+#define AFTER_FORK (5 * MILLISECOND)
 /* The exact figure costs milliseconds. */
 #define SHORTEST_EXACT (50 * MILLISECOND)
 #define FREE_COPIES (64 * 1024 * 1024ull)
@@ -186,7 +189,7 @@ look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
 {
     *ret_sum = (struct resident){0, 0, 0};
     for (unsigned i = 0; i < kin->count; i++) {
-        struct resident resident;
+        struct resident resident = {0, 0, 0};
         pid_t tid;
         int result = read_resident(kin->pid[i], &resident, &tid);
         if (result == 0) {
@@ -202,16 +205,17 @@ look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
 
 /* -errno if that is not to be had. */
 static int
-measure_each(const struct csb_meter *meter, const struct csb_kin *kin,
+measure_each(const struct csb_meter *meter, struct csb_kin kin,
              struct csb_smaps *ret_sum)
 {
+    csb_kin_drop_sharers(&kin);
     *ret_sum = (struct csb_smaps){0, 0, 0};
-    for (unsigned i = 0; i < kin->count; i++) {
-        struct resident resident;
+    for (unsigned i = 0; i < kin.count; i++) {
+        struct resident resident = {0, 0, 0};
         pid_t tid;
-        int result = read_resident(kin->pid[i], &resident, &tid);
+        int result = read_resident(kin.pid[i], &resident, &tid);
         if (result == 0) {
-            result = csb_smaps_add(kin->pid[i], tid, meter->scratch, ret_sum);
+            result = csb_smaps_add(kin.pid[i], tid, meter->scratch, ret_sum);
         }
         if (result < 0 && !is_over(result)) {
             return result;
@@ -271,7 +275,7 @@ look_at_memory(struct csb_meter *meter, const struct csb_kin *kin,
     meter->memory = grown + sum.shared + rest;
     *ret_exact = 0;
     if (meter->memory + copied > meter->memory_limit &&
-        measure_each(meter, kin, &exact) == 0) {
+        measure_each(meter, *kin, &exact) == 0) {
         meter->memory = exact_memory(meter, &exact, grown) + rest;
         *ret_exact = 1;
     }
@@ -296,21 +300,6 @@ cpu_of_one(const struct csb_meter *meter)
     return used.tv_sec * SECOND + used.tv_nsec;
 }
 
-static int64_t
-cpu_of_all(const struct csb_meter *meter, const struct csb_kin *kin)
-{
-    struct stat_file stat;
-    /* Its own time is the zygote's as much as the run's. */
-    uint64_t ticks =
-        read_stat(meter->init_pid, &stat) == 0 ? stat.waited_ticks : 0;
-    for (unsigned i = 0; i < kin->count; i++) {
-        if (read_stat(kin->pid[i], &stat) == 0) {
-            ticks += stat.ticks + stat.waited_ticks;
-        }
-    }
-    return (int64_t)ticks * (SECOND / sysconf(_SC_CLK_TCK));
-}
-
 /* -1 without a cgroup. */
 static int64_t
 cpu_of_cgroup(const struct csb_meter *meter)
@@ -322,15 +311,20 @@ cpu_of_cgroup(const struct csb_meter *meter)
                : -1;
 }
 
-static void
+static int
 look_at_cpu(struct csb_meter *meter, const struct csb_kin *kin)
 {
     int64_t cpu = cpu_of_cgroup(meter);
-    if (cpu < 0) {
-        cpu = meter->several ? cpu_of_all(meter, kin) : cpu_of_one(meter);
+    int result = 0;
+    if (cpu < 0 && meter->several) {
+        result = csb_spent_look(&meter->spent, meter->init_pid, kin, &cpu);
+    } else if (cpu < 0) {
+        cpu = cpu_of_one(meter);
     }
-    /* Less when one has ended that nobody waits for. */
-    meter->cpu = cpu > meter->cpu ? cpu : meter->cpu;
+    if (result == 0 && cpu > meter->cpu) {
+        meter->cpu = cpu;
+    }
+    return result;
 }
 
 static int64_t
@@ -346,7 +340,8 @@ at_once(const struct csb_meter *meter)
 static void
 plan_next(struct csb_meter *meter, int64_t now, int64_t shortest)
 {
-    int64_t pace = at_once(meter), wait = LONGEST;
+    int64_t pace = at_once(meter);
+    int64_t wait = meter->several ? LONGEST_OF_SEVERAL : LONGEST;
     uint64_t room = meter->memory < meter->memory_limit
                         ? meter->memory_limit - meter->memory
                         : 0;
@@ -367,6 +362,13 @@ csb_meter_begin(struct csb_meter *meter, int64_t now)
 {
     meter->oom_kills = known_oom_kills;
     plan_next(meter, now, SHORTEST);
+}
+
+void
+csb_meter_hurry(struct csb_meter *meter, int64_t now)
+{
+    int64_t soon = now + AFTER_FORK;
+    meter->next = soon < meter->next ? soon : meter->next;
 }
 
 static int
@@ -392,9 +394,6 @@ list_processes(struct csb_meter *meter, struct csb_kin *ret_kin)
         ret_kin->count = 1;
         ret_kin->pid[0] = meter->pid;
     }
-    if (ret_kin->count > meter->peak_processes) {
-        meter->peak_processes = ret_kin->count;
-    }
     return result;
 }
 
@@ -408,12 +407,20 @@ csb_meter_look(struct csb_meter *meter, int64_t now)
         result = list_processes(meter, &kin);
     }
     if (result == 0) {
-        look_at_cpu(meter, &kin);
+        result = look_at_cpu(meter, &kin);
+    }
+    if (result == 0) {
         result = look_at_memory(meter, &kin, &exact);
     }
     plan_next(meter, now, exact ? SHORTEST_EXACT : SHORTEST);
     /* Of one that has just ended there is nothing to know. */
     return result < 0 && is_alive(meter) ? result : 0;
+}
+
+void
+csb_meter_end(struct csb_meter *meter)
+{
+    csb_spent_end(&meter->spent);
 }
 
 int
@@ -426,7 +433,7 @@ csb_meter_oom_killed(const struct csb_meter *meter)
 int
 csb_meter_check(int pidfd)
 {
-    struct resident resident;
+    struct resident resident = {0, 0, 0};
     pid_t pid;
 
     (void)count_oom_kills(); /* the number that runs begin with */

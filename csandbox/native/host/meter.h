@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "spent.h"
+
 struct csb_meter {
     /* Set by the caller; the descriptors are its own. */
     int cell;              /* pidfd of the first process */
@@ -31,7 +33,7 @@ struct csb_meter {
     /* The most there ever was. */
     uint64_t peak_memory;
     uint64_t peak_scratch;
-    unsigned peak_processes;
+    struct csb_spent spent;
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
     pid_t init_pid;
     pid_t pid;         /* of the cell in /proc, 0 until it is looked up */
@@ -48,6 +50,12 @@ int csb_meter_look(struct csb_meter *meter, int64_t now);
 
 /* Sets `next` for a run that has just begun. */
 void csb_meter_begin(struct csb_meter *meter, int64_t now);
+
+/* A process may come that ends soon: has the next look come in time. */
+void csb_meter_hurry(struct csb_meter *meter, int64_t now);
+
+/* Frees what the looks have kept. */
+void csb_meter_end(struct csb_meter *meter);
 
 /* Looks at the scratch space alone, which outlives the processes. */
 void csb_meter_look_at_scratch(struct csb_meter *meter);

@@ -340,10 +340,7 @@ processor_time(const struct csb_watch *watch, double *ret_user,
 static unsigned
 peak_processes(const struct csb_watch *watch)
 {
-    unsigned seen = watch->meter.peak_processes;
-    unsigned granted = watch->forks.peak;
-    unsigned peak = seen > granted ? seen : granted;
-    return peak > 0 ? peak : 1;
+    return watch->forks.peak > 0 ? watch->forks.peak : 1;
 }
 
 static PyObject *

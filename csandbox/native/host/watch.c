@@ -267,6 +267,7 @@ answer_fork(struct csb_watch *watch, short events)
     if (result < 0 && watch->ending == CSB_ENDING_NONE) {
         fail_meter(watch, result);
     }
+    csb_meter_hurry(&watch->meter, csb_watch_clock());
 }
 
 static void
@@ -466,4 +467,5 @@ csb_watch_close(struct csb_watch *watch)
     }
     free(watch->payload);
     watch->payload = NULL;
+    csb_meter_end(&watch->meter);
 }
