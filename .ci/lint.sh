@@ -42,7 +42,7 @@ check 'ruff format' "$bin/ruff" format --check --quiet .
 check mypy "$bin/mypy"
 check stubtest "$bin/stubtest" --mypy-config-file pyproject.toml \
     csandbox._csandbox
-check shellcheck shellcheck .ci/run .ci/*.sh tests/fuzz/run
+check shellcheck shellcheck .ci/run .ci/kernel .ci/*.sh tests/fuzz/run
 
 if [ -n "$failed" ]; then
     echo "not clean:$failed"

@@ -19,6 +19,9 @@ GUARANTEES = {
     "resources": ("rlimits", "mount namespace", "pid namespace"),
 }
 
+# What is used where it is to be had, and not needed.
+OPTIONAL = {"resources": ("cgroup v2",)}
+
 _NAMESPACES = (
     "Allow user namespaces: check the sysctls user.max_user_namespaces, "
     "kernel.unprivileged_userns_clone and "
@@ -45,6 +48,8 @@ class Guarantee(Record):
     `mechanisms` are the kernel features in force, `missing` those that
     should have been, and `remedy` a sentence saying how to get them, or "".
     `ok` is None if set-up failed elsewhere before this could be seen.
+    `optional` are those that are not needed and not there, `reason` says why
+    they are not, and `advice` how to get them.
     """
 
     name: str
@@ -52,6 +57,9 @@ class Guarantee(Record):
     mechanisms: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     remedy: str = ""
+    optional: tuple[str, ...] = ()
+    reason: str = ""
+    advice: str = ""
 
 
 class Report(Record):
@@ -104,6 +112,10 @@ class Report(Record):
                 lines.append(f"{'':10} missing: {', '.join(row.missing)}")
             if row.remedy and self.failure is None:
                 lines.append(f"{'':10} {row.remedy}")
+            if row.optional:
+                names = ", ".join(row.optional)
+                lines.append(f"{'':10} optional: {names} ({row.reason})")
+                lines.append(f"{'':10} {row.advice}")
         if self.failure is not None:
             lines.append(f"\n{self.failure}")
         return "\n".join(lines)
@@ -135,18 +147,37 @@ def _confined(result: Result) -> Report:
     for name, wanted in GUARANTEES.items():
         missing = tuple(each for each in wanted if each not in in_force)
         remedies = dict.fromkeys(_REMEDIES[each] for each in missing)
+        extra = OPTIONAL.get(name, ())
+        lacking = tuple(each for each in extra if each not in in_force)
+        reason, advice = _why_no_cgroup() if lacking else ("", "")
         rows.append(
             Guarantee(
                 name=name,
                 ok=not missing,
-                mechanisms=tuple(each for each in wanted if each in in_force),
+                mechanisms=tuple(
+                    each for each in wanted + extra if each in in_force
+                ),
                 missing=missing,
                 remedy=" ".join(remedies),
+                optional=lacking,
+                reason=reason,
+                advice=advice,
             )
         )
     return Report(
         guarantees=tuple(rows), landlock_abi=result.isolation.landlock_abi
     )
+
+
+def _why_no_cgroup() -> tuple[str, str]:
+    """Return the reason, what it is about included, and the remedy."""
+    from csandbox import cgroups, zygotes
+
+    found = zygotes.current_cgroup()
+    if not isinstance(found, cgroups.Absence):
+        return "", ""  # it has been made meanwhile
+    about = f": {found.detail}" if found.detail else ""
+    return f"{found.reason}{about}", found.remedy
 
 
 def _refused(error: SandboxError) -> Report:

@@ -22,6 +22,12 @@ _TOO_MANY = (
 _OLD_KERNEL = "The kernel is too old: Linux 5.13 or later is needed."
 _BUG = "This should not happen: please report it as a bug of csandbox."
 
+_CGROUP = (
+    "The cgroup for this run could not be made or entered, though that worked "
+    "when this program began: leave the program in the cgroup where it was "
+    "started, and what it makes beside that alone."
+)
+
 # (guarantee, {errno: remedy, None: remedy}) by step.
 _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
     "host-descriptors": (
@@ -115,6 +121,15 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
             "PID namespace, and without hidepid for this user.",
         },
     ),
+    "cgroup": (
+        "resources",
+        {
+            EAGAIN: "The cgroup above has reached its limit of descendants: "
+            "raise its cgroup.max.descendants, or run fewer at once.",
+            None: _CGROUP,
+        },
+    ),
+    "cell-cgroup": ("resources", {None: _CGROUP}),
     "fork": ("", {EAGAIN: _TOO_MANY}),
     "init": ("", {EAGAIN: _TOO_MANY, EMFILE: _TOO_MANY}),
 }

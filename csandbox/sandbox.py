@@ -9,7 +9,7 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, jobs, places, zygotes
+from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
+_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -523,7 +524,7 @@ def _isolation(outcome: dict[str, Any]) -> Isolation:
     bits = outcome["detail"]
     return Isolation(
         mechanisms=frozenset(
-            name for name, bit in _csandbox.MECHANISMS.items() if bits & bit
+            name for name, bit in _IN_FORCE.items() if bits & bit
         ),
         landlock_abi=bits >> 16,
         uid=zygotes.uid(),

@@ -6,14 +6,15 @@ the descriptors that it inherited are closed, the processes stay its parent's.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import weakref
-from errno import ECONNRESET, ENOTCONN, EPIPE
+from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox
+from csandbox import _csandbox, cgroups
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -112,6 +113,8 @@ def start_run(
         zygote = _zygote(template)
         try:
             return zygote, _request(zygote, policy, inputs)
+        except _csandbox.SetupError as error:
+            raise unavailable(*error.args) from None
         except OSError as error:
             if error.errno not in _DEAD:
                 raise unavailable(
@@ -138,16 +141,44 @@ def _request(
     while True:
         try:
             with _no_fork:
-                run = zygote.start(
-                    **limits, store=policy.result_bytes, inputs=inputs
-                )
-                _registry.runs.add(run)
-            return run
+                return _ask(zygote, policy, limits, inputs)
         except BlockingIOError:
             # More requests than the socket holds.
             if monotonic() > deadline:
                 raise
             sleep(0.002)
+
+
+def _ask(
+    zygote: Zygote,
+    policy: Policy,
+    limits: dict[str, int],
+    inputs: Inputs | None,
+) -> Run:
+    """Ask for a cell, in a cgroup of its own if there are any to have."""
+    for attempt in (1, 2):
+        base = cgroups.current()
+        leaf = base.next_leaf() if isinstance(base, cgroups.Base) else None
+        try:
+            run = zygote.start(
+                **limits, store=policy.result_bytes, inputs=inputs, leaf=leaf
+            )
+        except _csandbox.SetupError as error:
+            if attempt == 2 or error.args[1] not in (ENOENT, ENODEV):
+                raise
+            cgroups.forget()  # somebody has removed the base
+            continue
+        _registry.runs.add(run)
+        if isinstance(base, cgroups.Base) and leaf is not None:
+            base.keep(run, leaf)
+        return run
+    raise AssertionError("unreachable")
+
+
+def current_cgroup() -> cgroups.Base | cgroups.Absence:
+    """Return where runs get cgroups of their own, or why they get none."""
+    with _no_fork:
+        return cgroups.current()
 
 
 def discard(template: Template, zygote: Zygote) -> None:
@@ -163,7 +194,7 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
     """Whether a zygote still arms cells, tried with one."""
     try:
         cell = _request(zygote, policy)
-    except OSError:
+    except (OSError, _csandbox.SetupError):
         return False
     try:
         # Without a job it exits at once.
@@ -330,6 +361,7 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
 def _forget_in_child() -> None:
     global _no_fork, _registry
     _csandbox.fork_began()
+    cgroups.forget()
     _no_fork = RLock()
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -351,8 +383,14 @@ def _after_fork() -> None:
     _no_fork.release()
 
 
+def _close_cgroups() -> None:
+    with _no_fork:
+        cgroups.close()
+
+
 os.register_at_fork(
     before=_before_fork,
     after_in_parent=_after_fork,
     after_in_child=_forget_in_child,
 )
+atexit.register(_close_cgroups)

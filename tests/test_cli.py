@@ -458,7 +458,11 @@ def test_doctor_names_every_guarantee_with_its_mechanisms(sandbox, capsys):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert f"csandbox {csandbox.__version__}" in out
-    rows = dict(line.split(maxsplit=1) for line in out.splitlines()[2:])
+    rows = dict(
+        line.split(maxsplit=1)
+        for line in out.splitlines()[2:]
+        if not line.startswith(" ")
+    )
     assert {name: row.split(maxsplit=1)[0] for name, row in rows.items()} == {
         "files": "yes",
         "network": "yes",
@@ -505,6 +509,9 @@ def test_doctor_gives_json(sandbox, capsys):
         "mechanisms": ["mount namespace", "landlock"],
         "missing": [],
         "remedy": "",
+        "optional": [],
+        "reason": "",
+        "advice": "",
     }
 
 

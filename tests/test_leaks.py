@@ -259,7 +259,8 @@ def boot(zygote, seconds=60.0):
     return zygote
 def booted():
     return boot(make())
-good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None}
+good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None,
+        "leaf": None}
 def start(zygote, inputs=None):
     return zygote.start(**{**good, "inputs": inputs})
 asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
@@ -374,6 +375,7 @@ def work():
     for bad in ({}, {**good, "more": 1}, {**good, "memory": -1},
                 {**good, "threads": 2**40}, {**good, "scratch": "x"},
                 {**good, "store": None}, {**good, "inputs": 3},
+                {**good, "leaf": 3}, {**good, "leaf": (3, b"x")},
                 dict(reversed(good.items()))):
         try: zygote.start(**bad)
         except (TypeError, ValueError, OverflowError): pass
@@ -531,6 +533,26 @@ def work():
         try: _csandbox.build_plan([], "", 0, 0, bad)
         except (TypeError, ValueError): pass
         else: raise AssertionError(bad)
+""",
+    "a cgroup to try": """
+def work():
+    fd = os.open("/tmp", os.O_RDONLY)
+    for bad in (-1, fd, "x"):
+        try: _csandbox.try_cgroup(bad)
+        except (OSError, TypeError, ValueError): pass
+        else: raise AssertionError(bad)
+    os.close(fd)
+""",
+    "a leaf that cannot be made": """
+zygote = booted()
+def work():
+    fd = os.open("/tmp", os.O_RDONLY)
+    name = f"csandbox-{os.getpid()}"
+    try: zygote.start(**{**good, "leaf": (fd, name)})
+    except _csandbox.SetupError as error: assert error.args[0] == "cgroup"
+    else: raise AssertionError
+    assert not os.path.exists(f"/tmp/{name}")
+    os.close(fd)
 """,
     "tables": """
 def work():

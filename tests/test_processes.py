@@ -933,7 +933,7 @@ ALONE = {
 }
 MEANT = set(
     "clone fork vfork execve execveat arch_prctl futex fcntl prlimit64 kill "
-    "statfs tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open "
+    "statfs fstatfs tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open "
     "pidfd_send_signal socket bind connect listen accept accept4 sendmsg "
     "recvmsg".split()
 )

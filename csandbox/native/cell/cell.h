@@ -43,6 +43,7 @@ struct csb_cell {
 void csb_cell_lock(const struct csb_cell *cell);
 
 /* The steps, each in the file of its name. */
+int csb_cgroup_enter(const struct csb_cell *cell);
 int csb_mounts_unshare(const struct csb_cell *cell);
 int csb_mounts_scratch(const struct csb_cell *cell);
 int csb_session_start(const struct csb_cell *cell);

@@ -35,6 +35,8 @@ struct step {
 };
 
 static const struct step steps[] = {
+    /* First: all that is used from here on is the run's. */
+    {CSB_STEP_CELL_CGROUP, 0, csb_cgroup_enter},
     {CSB_STEP_CELL_PID, 0, check_pid},
     /* Mounts first: Landlock forbids mounting, and the nested user namespace
      * has no power over this mount namespace. */
@@ -74,7 +76,8 @@ report(int fd, uint32_t step, int err, uint32_t detail)
 static uint32_t
 in_force(const struct csb_cell *cell)
 {
-    return cell->plan->mechanisms | (uint32_t)cell->paths->abi << 16;
+    uint32_t entered = cell->fds[CSB_FD_CGROUP] < 0 ? 0 : CSB_MECH_CGROUP;
+    return cell->plan->mechanisms | entered | (uint32_t)cell->paths->abi << 16;
 }
 
 void

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_FDS 8
+#define MAX_FDS 12
 _Static_assert(CSB_FD_COUNT <= MAX_FDS, "a request carries all at once");
 
 void

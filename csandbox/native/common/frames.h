@@ -13,7 +13,8 @@
  *                  byte when the store is reserved, if the cell asks for it
  * cell -> host     store: a memfd of the host's, of fixed size, which the cell
  *                  writes a large result to
- * host -> cell     inputs: a sealed memfd of the host's, if there are any */
+ * host -> cell     inputs: a sealed memfd of the host's, if there are any
+ * host -> cell     cgroup: where to enter the run's leaf, if there is one */
 #ifndef CSB_FRAMES_H
 #define CSB_FRAMES_H
 
@@ -34,6 +35,8 @@ enum csb_run_fd {
     CSB_FD_STATUS,   /* stays with the zygote */
     CSB_FD_OPTIONAL, /* from here on they may be missing */
     CSB_FD_INPUTS = CSB_FD_OPTIONAL,
+    CSB_FD_CGROUP, /* cgroup.procs of its leaf; the cell enters and closes it
+                    */
     CSB_FD_COUNT,
 };
 

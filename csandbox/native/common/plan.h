@@ -30,6 +30,8 @@ enum csb_mechanism {
     CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
     CSB_MECH_SECCOMP = 1 << 6,  /* system call allow-list */
     CSB_MECH_ALL = (1 << 7) - 1,
+    /* Of a run, not of a plan: where the host has cgroups to give. */
+    CSB_MECH_CGROUP = 1 << 7,
 };
 
 enum csb_view_kind {

@@ -23,6 +23,7 @@
     X(ZYGOTE_FDS, "zygote-descriptors")                                       \
     X(EXEC, "exec")                                                           \
     X(METER, "meter")                                                         \
+    X(CGROUP, "cgroup")                                                       \
     /* zygote: the template */                                                \
     X(BOOT, "boot")                                                           \
     X(PLAN, "plan")                                                           \
@@ -45,6 +46,7 @@
     X(FORK, "fork")                                                           \
     /* cell, in the order of csb_cell_lock() */                               \
     X(CELL, "cell") /* somewhere in it: killed, or hung */                    \
+    X(CELL_CGROUP, "cell-cgroup")                                             \
     X(CELL_PID, "cell-pid")                                                   \
     X(CELL_MOUNTS, "cell-mounts")                                             \
     X(CELL_SCRATCH, "cell-scratch")                                           \

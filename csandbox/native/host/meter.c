@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../common/fdio.h"
+#include "cgroup.h"
 #include "kin.h"
 #include "procfs.h"
 #include "smaps.h"
@@ -188,7 +189,7 @@ look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
 {
     *ret_sum = (struct resident){0, 0, 0};
     for (unsigned i = 0; i < kin->count; i++) {
-        struct resident resident;
+        struct resident resident = {0, 0, 0};
         pid_t tid;
         int result = read_resident(kin->pid[i], &resident, &tid);
         if (result == 0) {
@@ -210,7 +211,7 @@ measure_each(const struct csb_meter *meter, struct csb_kin kin,
     csb_kin_drop_sharers(&kin);
     *ret_sum = (struct csb_smaps){0, 0, 0};
     for (unsigned i = 0; i < kin.count; i++) {
-        struct resident resident;
+        struct resident resident = {0, 0, 0};
         pid_t tid;
         int result = read_resident(kin.pid[i], &resident, &tid);
         if (result == 0) {
@@ -299,14 +300,25 @@ cpu_of_one(const struct csb_meter *meter)
     return used.tv_sec * SECOND + used.tv_nsec;
 }
 
+/* -1 without a cgroup. */
+static int64_t
+cpu_of_cgroup(const struct csb_meter *meter)
+{
+    struct csb_cgroup_cpu cpu;
+    return meter->cpu_stat >= 0 &&
+                   csb_cgroup_read_cpu(meter->cpu_stat, &cpu) == 0
+               ? cpu.total_usec * 1000
+               : -1;
+}
+
 static int
 look_at_cpu(struct csb_meter *meter, const struct csb_kin *kin)
 {
-    int64_t cpu;
+    int64_t cpu = cpu_of_cgroup(meter);
     int result = 0;
-    if (meter->several) {
+    if (cpu < 0 && meter->several) {
         result = csb_spent_look(&meter->spent, meter->init_pid, kin, &cpu);
-    } else {
+    } else if (cpu < 0) {
         cpu = cpu_of_one(meter);
     }
     if (result == 0 && cpu > meter->cpu) {
@@ -421,7 +433,7 @@ csb_meter_oom_killed(const struct csb_meter *meter)
 int
 csb_meter_check(int pidfd)
 {
-    struct resident resident;
+    struct resident resident = {0, 0, 0};
     pid_t pid;
 
     (void)count_oom_kills(); /* the number that runs begin with */

@@ -21,6 +21,7 @@ struct csb_meter {
     int init;              /* pidfd of the init, if there are several */
     int several;           /* it may have more than one process */
     int scratch;           /* the mount of its scratch space */
+    int cpu_stat;          /* of its cgroup; -1: it has none */
     uint64_t inherited;    /* bytes of anonymous memory that it began with */
     uint64_t memory_limit; /* bytes */
     int64_t cpu_limit;     /* ns */

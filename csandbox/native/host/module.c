@@ -2,6 +2,7 @@
 #include "module.h"
 
 #include "../zygote/serve.h"
+#include "cgroup.h"
 #include "decode.h"
 #include "decode_types.h"
 #include "forklock.h"
@@ -33,6 +34,28 @@ is_root(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(csb_launch_is_root());
 }
 
+PyDoc_STRVAR(try_cgroup_doc,
+             "try_cgroup(base, /)\n--\n\n"
+             "See whether a process may enter a cgroup below base, a "
+             "descriptor, by one\nthat does nothing else.  Raises OSError.");
+
+static PyObject *
+try_cgroup(PyObject *Py_UNUSED(module), PyObject *base)
+{
+    int result, fd = PyObject_AsFileDescriptor(base);
+    if (fd < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = csb_cgroup_try(fd);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"build_plan", (PyCFunction)(void (*)(void))csb_plan_build_method,
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
@@ -46,6 +69,7 @@ static PyMethodDef methods[] = {
     {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
     {"syscalls", csb_tables_syscalls, METH_VARARGS, csb_tables_syscalls_doc},
+    {"try_cgroup", try_cgroup, METH_O, try_cgroup_doc},
     {NULL, NULL, 0, NULL},
 };
 

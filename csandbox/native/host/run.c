@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,8 +42,9 @@ clear_watch(struct csb_watch *watch)
         .init = -1,
         .cell = -1,
         .scratch = -1,
+        .cgroup = CSB_CGROUP_NOTHING,
         .forks = {.listener = -1},
-        .meter = {.cell = -1, .scratch = -1},
+        .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
 }
 
@@ -95,16 +97,67 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
     return fcntl(watch->status, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-PyObject *
-csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
-                uint64_t store, int inputs)
+/* The leaf bounds what all of the run holds, and that may be written to the
+ * store by the run, which is charged to it then.  -1 with an exception. */
+static int
+make_leaf(PyObject *module, struct csb_watch *watch, PyObject *leaf,
+          const struct csb_limits *given, uint64_t store, int *ret_procs)
 {
-    PyTypeObject *type = csb_module_state(module)->run_type;
-    const struct csb_request request = {
+    const struct csb_cgroup_limits limits = {
+        .memory = given->memory + store,
+        .tasks = given->threads + given->processes + 1ull,
+    };
+    struct csb_report report;
+    const char *name;
+    int base, result;
+
+    if (leaf == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(leaf)) {
+        PyErr_SetString(PyExc_TypeError, "a leaf is (base, name)");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(leaf, "is", &base, &name)) {
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = csb_cgroup_make(base, name, &limits, &watch->cgroup, ret_procs);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        csb_report_fill(CSB_STEP_CGROUP, -result, 0, NULL, &report);
+        (void)csb_raise_setup_error(module, &report, "");
+        return -1;
+    }
+    watch->meter.cpu_stat = watch->cgroup.cpu_stat;
+    return 0;
+}
+
+/* Sends the request, with those optional descriptors that there are. */
+static int
+send_request(int control, const struct csb_limits *limits, const int *fds)
+{
+    struct csb_request request = {
         .magic = CSB_REQUEST_MAGIC,
-        .attached = inputs < 0 ? 0 : 1u << CSB_FD_INPUTS,
         .limits = *limits,
     };
+    int attached[CSB_FD_COUNT], count = CSB_FD_OPTIONAL;
+
+    memcpy(attached, fds, sizeof attached);
+    for (int i = CSB_FD_OPTIONAL; i < CSB_FD_COUNT; i++) {
+        if (fds[i] >= 0) {
+            attached[count++] = fds[i];
+            request.attached |= 1u << i;
+        }
+    }
+    return csb_send(control, &request, sizeof request, attached, count);
+}
+
+PyObject *
+csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
+                uint64_t store, int inputs, PyObject *leaf)
+{
+    PyTypeObject *type = csb_module_state(module)->run_type;
     int fds[CSB_FD_COUNT];
 
     RunObject *self = (RunObject *)type->tp_alloc(type, 0);
@@ -116,12 +169,16 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         fds[i] = -1;
     }
+    if (make_leaf(module, &self->watch, leaf, limits, store,
+                  &fds[CSB_FD_CGROUP]) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
     int result = open_channel(&self->watch, store, fds);
     if (result == 0) {
         fds[CSB_FD_STORE] = self->watch.store;
         fds[CSB_FD_INPUTS] = inputs;
-        result = csb_send(control, &request, sizeof request, fds,
-                          inputs < 0 ? CSB_FD_OPTIONAL : CSB_FD_COUNT);
+        result = send_request(control, limits, fds);
     }
     fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {
@@ -253,6 +310,9 @@ take_payload(PyObject *module, const struct csb_watch *watch,
 static long long
 peak_memory(const struct csb_watch *watch)
 {
+    if (watch->cgroup.peak > 0) {
+        return (long long)watch->cgroup.peak;
+    }
     long long resident = (long long)watch->exit.peak_kib * 1024 -
                          (long long)watch->meter.inherited;
     long long seen = (long long)watch->meter.peak_memory;
@@ -262,14 +322,28 @@ peak_memory(const struct csb_watch *watch)
     return resident > seen ? resident : seen;
 }
 
-/* Seconds of what nobody has waited for, which the kernel's figure lacks. */
-static double
-unwaited(const struct csb_watch *watch)
+/* Seconds of all processes of the run. */
+static void
+processor_time(const struct csb_watch *watch, double *ret_user,
+               double *ret_system)
 {
-    int64_t waited =
-        (int64_t)(watch->exit.user_usec + watch->exit.system_usec) * 1000;
-    int64_t more = watch->meter.cpu - waited;
-    return watch->meter.several && more > 0 ? (double)more * 1e-9 : 0.0;
+    const struct csb_cgroup *cgroup = &watch->cgroup;
+    int64_t user =
+        cgroup->counted ? cgroup->cpu.user_usec : watch->exit.user_usec;
+    int64_t system =
+        cgroup->counted ? cgroup->cpu.system_usec : watch->exit.system_usec;
+
+    /* The kernel's figure lacks what nobody has waited for. */
+    int64_t unwaited = watch->meter.cpu / 1000 - user - system;
+    user += watch->meter.several && unwaited > 0 ? unwaited : 0;
+    *ret_user = (double)user * 1e-6;
+    *ret_system = (double)system * 1e-6;
+}
+
+static unsigned
+peak_processes(const struct csb_watch *watch)
+{
+    return watch->forks.peak > 0 ? watch->forks.peak : 1;
 }
 
 static PyObject *
@@ -282,6 +356,9 @@ report_outcome(PyObject *module, struct csb_watch *watch)
                       ? (double)(watch->finished - watch->started) * 1e-9
                       : 0.0;
 
+    double user, system;
+
+    processor_time(watch, &user, &system);
     int taken = take_payload(module, watch, &payload, &region);
     if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear(); /* no address space for it */
@@ -312,12 +389,10 @@ report_outcome(PyObject *module, struct csb_watch *watch)
             ? (unsigned long long)watch->frame.length
             : 0ull,
         "room", (unsigned long long)watch->store_size, "ready_at",
-        (double)watch->started * 1e-9, "wall", wall, "user",
-        (double)watch->exit.user_usec * 1e-6 + unwaited(watch), "system",
-        (double)watch->exit.system_usec * 1e-6, "peak_memory",
-        peak_memory(watch), "scratch",
+        (double)watch->started * 1e-9, "wall", wall, "user", user, "system",
+        system, "peak_memory", peak_memory(watch), "scratch",
         (unsigned long long)watch->meter.peak_scratch, "peak_processes",
-        watch->forks.peak > 0 ? watch->forks.peak : 1);
+        peak_processes(watch));
 }
 
 static int
@@ -433,6 +508,7 @@ static void
 abandon(RunObject *self)
 {
     self->watch.exited = 1;
+    csb_cgroup_forget(&self->watch.cgroup);
     if (self->watch.ending == CSB_ENDING_NONE) {
         self->watch.ending = CSB_ENDING_CANCELLED;
     }

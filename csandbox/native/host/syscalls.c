@@ -176,8 +176,6 @@ static const struct csb_syscall_rule files[] = {
     DENY("sync_file_range2", EPERM),
     DENY("fadvise64", ENOSYS),
     DENY("readahead", ENOSYS),
-    /* The size of the host's disk, and how full it is. */
-    DENY("fstatfs", EACCES),
     DENY("ustat", EACCES),
     DENY("sysfs", EPERM),
     /* Activity on the shared files would be a channel between runs. */
@@ -556,11 +554,13 @@ static const struct csb_syscall_rule alone[] = {
     DENY("vfork", EPERM),
     DENY("execve", EPERM),
     DENY("execveat", EPERM),
-    DENY("statfs", EACCES), /* see above */
     DENY("arch_prctl", EPERM),
     NARROW("futex", futex_operations, ENOSYS),
     NARROW("fcntl", fcntl_commands, EPERM),
     NARROW("prlimit64", own_pid_limits, EPERM),
+    /* The size of the host's disk, and how full it is. */
+    DENY("statfs", EACCES),
+    DENY("fstatfs", EACCES),
     NARROW("kill", kill_self, EPERM),
     NARROW("tgkill", tgkill_self, EPERM),
     DENY("tkill", EPERM),

@@ -81,9 +81,6 @@ static const struct csb_arg_check in_band[] = {
 
 const struct csb_syscall_rule csb_syscalls_of_several[] = {
     NARROW("clone", clone_any, EPERM),
-    /* multiprocessing.Value asks whether there is room in /dev/shm.  How full
-     * the disks of the view are can be seen, then. */
-    ALLOW("statfs"),
     ALLOW("fork"),
     ALLOW("vfork"),
     ALLOW("execve"),
@@ -94,6 +91,10 @@ const struct csb_syscall_rule csb_syscalls_of_several[] = {
     NARROW("futex", futex_shared, ENOSYS),
     NARROW("fcntl", fcntl_with_locks, EPERM),
     NARROW("prlimit64", own_limits, EPERM),
+    /* multiprocessing looks for room in /dev/shm before it shares a value.
+     * There is no telling it from the host's disk. */
+    ALLOW("statfs"),
+    ALLOW("fstatfs"),
     /* Any process that has a number here is of this run. */
     ALLOW("kill"),
     ALLOW("tgkill"),

@@ -93,6 +93,7 @@ csb_tables_add(PyObject *module)
         const char *name;
         long value;
     } numbers[] = {
+        {"CGROUP", CSB_MECH_CGROUP},
         {"FRAME_MAGIC", CSB_FRAME_MAGIC},
         {"FRAME_JOB", CSB_FRAME_JOB},
         {"FRAME_VALUE", CSB_FRAME_VALUE},

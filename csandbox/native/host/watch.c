@@ -25,6 +25,8 @@
 #define SIGNAL_PERIOD (SECOND / 10)
 /* Many times what a pipe can hold. */
 #define DRAIN_CHUNKS 64
+/* Of a cgroup, a millisecond apart. */
+#define REMOVALS 20
 
 /* Places in the poll set. */
 enum {
@@ -100,6 +102,8 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
     watch->meter.inherited = status->inherited;
+    /* If it fails a lower limit stays. */
+    (void)csb_cgroup_allow(&watch->cgroup, status->inherited);
     if (watch->ending != CSB_ENDING_NONE) {
         kill_run(watch);
     }
@@ -316,12 +320,23 @@ drain(struct csb_watch *watch)
 }
 
 static enum csb_ending
+judge_kill(const struct csb_watch *watch)
+{
+    enum csb_oom oom = csb_cgroup_oom(&watch->cgroup);
+    if (oom == CSB_OOM_LEAF) {
+        return CSB_ENDING_MEMORY;
+    }
+    /* Of the machine's kills only the leaf knows whose they were. */
+    int killed = watch->cgroup.base < 0 ? csb_meter_oom_killed(&watch->meter)
+                                        : oom == CSB_OOM_OTHER;
+    return killed ? CSB_ENDING_OOM : CSB_ENDING_SIGNALLED;
+}
+
+static enum csb_ending
 judge_signal(const struct csb_watch *watch)
 {
-    return WTERMSIG(watch->exit.wait_status) == SIGKILL &&
-                   csb_meter_oom_killed(&watch->meter)
-               ? CSB_ENDING_OOM
-               : CSB_ENDING_SIGNALLED;
+    return WTERMSIG(watch->exit.wait_status) == SIGKILL ? judge_kill(watch)
+                                                        : CSB_ENDING_SIGNALLED;
 }
 
 /* The cell ended by itself: what does that mean? */
@@ -341,6 +356,22 @@ judge_exit(struct csb_watch *watch)
         ending = CSB_ENDING_MALFORMED; /* cut short */
     }
     csb_watch_end(watch, ending);
+}
+
+/* What is still dying after these tries is swept at a later run. */
+static void
+leave_cgroup(struct csb_watch *watch)
+{
+    const struct timespec pause = {.tv_nsec = SECOND / 1000};
+    for (int i = 0; i < REMOVALS; i++) {
+        csb_forklock_enter();
+        int result = csb_cgroup_finish(&watch->cgroup);
+        csb_forklock_leave();
+        if (result != -EBUSY) {
+            break;
+        }
+        (void)nanosleep(&pause, NULL); /* shorter, if a signal comes */
+    }
 }
 
 /* A result in the store is read only when nobody can change it any more. */
@@ -406,6 +437,7 @@ csb_watch_next(struct csb_watch *watch)
     drain(watch);
     csb_forklock_leave();
     judge_exit(watch);
+    leave_cgroup(watch);
     seal_result(watch);
     return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }
@@ -424,6 +456,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->cell);
     csb_close(&watch->forks.listener);
     csb_close(&watch->scratch);
+    csb_cgroup_close(&watch->cgroup);
     csb_close(&watch->job.fd);
     csb_close(&watch->input.fd);
     for (int i = 0; i < 2; i++) {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../common/frames.h"
+#include "cgroup.h"
 #include "forks.h"
 #include "meter.h"
 
@@ -76,10 +77,11 @@ struct csb_watch {
     int streaming;        /* output is passed on, not collected */
     /* The state. */
     struct csb_forks forks;
-    struct csb_meter meter; /* its limits are set by the caller */
-    int init;               /* pidfd, -1 until SPAWNED */
-    int cell;               /* pidfd, the same */
-    int scratch;            /* the mount of its /tmp, the same */
+    struct csb_meter meter;   /* its limits are set by the caller */
+    int init;                 /* pidfd, -1 until SPAWNED */
+    int cell;                 /* pidfd, the same */
+    int scratch;              /* the mount of its /tmp, the same */
+    struct csb_cgroup cgroup; /* its leaf, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */

@@ -412,13 +412,16 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(start_doc,
-             "start($self, *, memory, scratch, inodes, threads, processes,\n"
-             "      descriptors, cpu_seconds, store, inputs)\n--\n\n"
-             "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
-             "store: bytes\nof room for a large result; inputs: Inputs or "
-             "None.\n"
-             "Raises OSError if the zygote has died or descriptors run out.");
+PyDoc_STRVAR(
+    start_doc,
+    "start($self, *, memory, scratch, inodes, threads, processes,\n"
+    "      descriptors, cpu_seconds, store, inputs, leaf)\n--\n\n"
+    "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
+    "store: bytes\nof room for a large result; inputs: Inputs or "
+    "None; leaf: None, or the\ndescriptor of a cgroup and the name of "
+    "one to make below it.\n"
+    "Raises OSError if the zygote has died or descriptors run out, "
+    "SetupError if\nthere is no leaf to be had.");
 
 static PyObject *
 zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
@@ -429,11 +432,11 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     unsigned long long values[8];
     static const char *const wanted[] = {
         "memory",      "scratch",     "inodes", "threads", "processes",
-        "descriptors", "cpu_seconds", "store",  "inputs"};
-    enum { COUNT = sizeof wanted / sizeof *wanted };
+        "descriptors", "cpu_seconds", "store",  "inputs",  "leaf"};
+    enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 2 };
 
     if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != COUNT) {
-        PyErr_SetString(PyExc_TypeError, "start() takes nine keywords");
+        PyErr_SetString(PyExc_TypeError, "start() takes ten keywords");
         return NULL;
     }
     for (int i = 0; i < COUNT; i++) {
@@ -442,8 +445,8 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
             PyErr_Format(PyExc_TypeError, "start(): expected %s", wanted[i]);
             return NULL;
         }
-        if (i == COUNT - 1) {
-            break; /* no number */
+        if (i >= NUMBERS) {
+            continue;
         }
         values[i] = PyLong_AsUnsignedLongLong(args[i]);
         if (PyErr_Occurred()) {
@@ -457,7 +460,7 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     PyObject *module = PyType_GetModule(defining_class);
     int inputs;
     uint64_t inputs_size;
-    if (csb_inputs_get(module, args[COUNT - 1], &inputs, &inputs_size) < 0) {
+    if (csb_inputs_get(module, args[NUMBERS], &inputs, &inputs_size) < 0) {
         return NULL;
     }
     limits.memory = values[0];
@@ -472,7 +475,8 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, self->control, &limits, values[7], inputs);
+    return csb_run_request(module, self->control, &limits, values[7], inputs,
+                           args[NUMBERS + 1]);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
