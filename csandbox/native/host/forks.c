@@ -269,7 +269,10 @@ decide(struct csb_forks *forks, pid_t thread, int cell, int init, int64_t now)
     if (result == 0) {
         result = csb_kin_number(init, &init_pid);
     }
-    return result < 0 ? result : has_room(forks, cell_pid, init_pid, now);
+    if (result == 0) {
+        result = has_room(forks, cell_pid, init_pid, now);
+    }
+    return result;
 }
 
 int
