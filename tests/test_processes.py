@@ -335,7 +335,7 @@ def work():
         try: pid = os.fork()
         except OSError: pid = 1
         if pid == 0:
-            time.sleep(random.random() * .03); os._exit(0)
+            time.sleep(random.random() * .2); os._exit(0)
 while True:
     try: threading.Thread(target=work).start()
     except RuntimeError: time.sleep(.001)
@@ -343,12 +343,7 @@ while True:
 }
 
 
-def namespace(pid):
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/pid")
-
-
-def living_children(zygote_namespaces):
+def living_children():
     """Return {pid, time of birth} of what runs have forked."""
     found = set()
     for pid in support.descendants(os.getpid()):
@@ -365,8 +360,8 @@ def most_at_once(ended):
     in succession."""
     most = 0
     while not ended.is_set():
-        before = living_children(())
-        most = max(most, len(before & living_children(())))
+        before = living_children()
+        most = max(most, len(before & living_children()))
     return most
 
 
@@ -386,8 +381,8 @@ def test_P11_a_bomb_of_forks_never_has_more_alive(name):
     assert time.thread_time() - used < 0.4 * took + 0.2
     assert type(result.error) is TimeLimitError
     assert took < 1.5 + 2
-    assert 1 <= most[0] <= 4
-    assert result.usage.peak_processes <= 5
+    assert most[0] <= 4
+    assert 2 <= result.usage.peak_processes <= 5
 
 
 def test_P11_processes_are_not_had_for_threads():
