@@ -1,6 +1,5 @@
 """Runs that may have several processes: P11, `processes=n`."""
 
-import contextlib
 import os
 import signal
 import subprocess
