@@ -863,6 +863,32 @@ def test_P11_two_runs_do_not_meet_at_a_socket(path):
     listener.join()
 
 
+def test_P11_descriptors_on_their_way_do_not_stop_other_runs():
+    source = """
+import os, socket, time
+here, there = socket.socketpair()
+sent = 0
+try:
+    while True:
+        socket.send_fds(here, [b'x'], [0] * 200)
+        sent += 200
+except OSError: pass
+time.sleep(1)
+sent
+"""
+    sent = []
+    other = threading.Thread(
+        target=lambda: sent.append(csandbox.run(source, processes=1))
+    )
+    other.start()
+    time.sleep(0.4)
+    try:
+        assert csandbox.run("1", processes=2, preload=("bisect",)) == 1
+    finally:
+        other.join()
+    assert sent[0] > 256
+
+
 def test_P11_no_socket_but_of_unix():
     source = """
 import socket

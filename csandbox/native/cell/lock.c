@@ -46,7 +46,6 @@ static const struct step steps[] = {
     /* Before the limits: processes are counted per user namespace, so in
      * the new one this run alone counts. */
     {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},
-    {CSB_STEP_CELL_LIMITS, CSB_MECH_LIMITS, csb_limits_apply},
     /* After the namespace, which gives all capabilities inside itself. */
     {CSB_STEP_CELL_CAPS, CSB_MECH_USERNS, csb_caps_drop},
     /* Landlock and seccomp ask for it of those without CAP_SYS_ADMIN. */
@@ -54,6 +53,9 @@ static const struct step steps[] = {
     {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
     /* Before the socket to the host is closed. */
     {CSB_STEP_CELL_FORKS, CSB_MECH_SECCOMP, csb_forks_ask},
+    /* After it: descriptors on their way count per user, and other runs may
+     * have as many on theirs as the new limit lets. */
+    {CSB_STEP_CELL_LIMITS, CSB_MECH_LIMITS, csb_limits_apply},
     /* After Landlock and the id maps, which need descriptors on paths. */
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
     /* After the id maps, as undumpable it would not own its /proc files. */
