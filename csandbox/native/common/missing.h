@@ -38,6 +38,9 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1 << 5)
 #endif
 
+#define CSB_NOTIF_SET_FLAGS _IOW('!', 4, unsigned long long)
+#define CSB_NOTIF_SYNC_WAKE_UP 1ul
+
 #if defined(__x86_64__)
 #define CSB_AUDIT_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)

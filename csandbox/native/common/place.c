@@ -61,6 +61,9 @@ make_target(int root, int tree, const char *target)
     if (S_ISDIR(info.st_mode)) {
         return csb_place_directory(root, target);
     }
+    if (faccessat(root, target + 1, F_OK, 0) == 0) {
+        return 0; /* in a tree that is read-only, maybe */
+    }
     int fd = openat(root, target + 1, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
     if (fd < 0) {
         return -errno;

@@ -275,6 +275,16 @@ decide(struct csb_forks *forks, pid_t thread, int cell, int init, int64_t now)
     return result;
 }
 
+void
+csb_forks_begin(struct csb_forks *forks, int listener)
+{
+    forks->listener = listener;
+    /* On its own processor, as it sleeps: sooner than the end of a child can
+     * interrupt it, which fork() would fail with.  Before Linux 6.6 it is not
+     * to be had. */
+    (void)ioctl(listener, CSB_NOTIF_SET_FLAGS, CSB_NOTIF_SYNC_WAKE_UP);
+}
+
 int
 csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now)
 {

@@ -33,6 +33,9 @@ struct csb_forks {
     struct csb_grant grant[CSB_GRANTS_MAX];
 };
 
+/* Takes the listener, and has whoever asks wake the host at once. */
+void csb_forks_begin(struct csb_forks *forks, int listener);
+
 /* Answers one thread that asks.  cell and init: pidfds of the run.  0, or
  * -errno if /proc does not tell. */
 int csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now);

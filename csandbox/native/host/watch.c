@@ -126,7 +126,7 @@ read_status(struct csb_watch *watch)
     }
     if (got == sizeof status && status.kind == CSB_STATUS_FORKS &&
         count == 1 && watch->forks.listener < 0) {
-        watch->forks.listener = fds[0];
+        csb_forks_begin(&watch->forks, fds[0]);
         return;
     }
     for (int i = 0; got >= 0 && i < count; i++) {
