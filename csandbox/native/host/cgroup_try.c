@@ -16,7 +16,7 @@
 #include "../common/fdio.h"
 #include "../common/rawcall.h"
 
-#define STACK (16 * 1024)
+#define STACK 2048
 #define NAME "try"
 
 struct attempt {

@@ -17,6 +17,7 @@
 
 #define MICROSECOND 1000ll
 #define PATH_ROOM 64
+#define CHILDREN_ROOM (16 * 1024)
 /* Copying the tables of much memory takes long: not so long as this, of
  * processor time. */
 #define FORK_TAKES (1000 * 1000 * MICROSECOND)
@@ -52,26 +53,40 @@ is_gone(pid_t thread)
     return access(path, F_OK) < 0;
 }
 
+/* Children stand in the order of their birth. */
+static pid_t
+last_number(const char *at)
+{
+    pid_t last = 0;
+    char *end;
+    for (;;) {
+        long number = strtol(at, &end, 10);
+        if (end == at) {
+            return last;
+        }
+        last = (pid_t)number;
+        at = end;
+    }
+}
+
 static pid_t
 newest_child(pid_t thread)
 {
-    char path[PATH_ROOM], text[16 * 1024], *at = text, *end;
+    char path[PATH_ROOM];
     pid_t newest = 0;
 
+    char *text = malloc(CHILDREN_ROOM);
+    if (text == NULL) {
+        return 0;
+    }
     /* A thread's number leads to its process, too. */
     (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", thread,
                    thread);
-    if (csb_procfs_read(path, text, sizeof text) <= 0) {
-        return 0;
+    if (csb_procfs_read(path, text, CHILDREN_ROOM) > 0) {
+        newest = last_number(text);
     }
-    for (;;) {
-        long child = strtol(at, &end, 10);
-        if (end == at) {
-            return newest; /* they stand in the order of their birth */
-        }
-        newest = (pid_t)child;
-        at = end;
-    }
+    free(text);
+    return newest;
 }
 
 static int
@@ -168,20 +183,20 @@ settle_born(struct csb_forks *forks, const struct csb_kin *living)
 static int
 count(struct csb_forks *forks, pid_t cell, pid_t init, unsigned *ret_children)
 {
-    struct csb_kin living;
-
+    struct csb_kin *living = malloc(sizeof *living);
+    if (living == NULL) {
+        return -ENOMEM;
+    }
     settle_finished(forks);
-    int result = csb_kin_list_living(cell, init, &living);
-    if (result < 0) {
-        return result;
+    int result = csb_kin_list_living(cell, init, living);
+    if (result == 0) {
+        settle_born(forks, living);
+        forks->known = *living;
+        forks->muddled = forks->grants == 0 ? 0 : forks->muddled;
+        *ret_children = living->count - 1;
     }
-    settle_born(forks, &living);
-    forks->known = living;
-    if (forks->grants == 0) {
-        forks->muddled = 0;
-    }
-    *ret_children = living.count - 1;
-    return 0;
+    free(living);
+    return result;
 }
 
 /* 1, 0 or -errno. */
@@ -190,7 +205,7 @@ has_room(struct csb_forks *forks, pid_t cell, pid_t init, int64_t now)
 {
     const struct timespec pause = {0, PAUSE};
     int64_t until = now + PATIENCE;
-    unsigned children;
+    unsigned children = 0;
 
     for (;;) {
         int result = count(forks, cell, init, &children);

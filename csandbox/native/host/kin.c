@@ -16,6 +16,7 @@
 #include "procfs.h"
 
 #define PATH_ROOM 64
+#define CHILDREN_ROOM (16 * CSB_KIN_MAX)
 /* Each of them shows a process that has ended since, or a new one. */
 #define WALKS 16
 
@@ -61,19 +62,12 @@ add(struct csb_kin *kin, pid_t pid)
     return 0;
 }
 
-/* The children that one thread has made, or been given: "12 13 14 ". */
 static int
-add_children(struct csb_kin *kin, pid_t pid, const char *thread)
+add_listed(struct csb_kin *kin, const char *at)
 {
-    char path[PATH_ROOM], text[16 * CSB_KIN_MAX], *at = text, *end;
+    char *end;
     int result = 0;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", pid,
-                   thread);
-    ssize_t got = csb_procfs_read(path, text, sizeof text);
-    if (got < 0) {
-        return got == -ENOENT || got == -ESRCH ? 0 : (int)got;
-    }
     while (result == 0) {
         long child = strtol(at, &end, 10);
         if (end == at) {
@@ -83,6 +77,24 @@ add_children(struct csb_kin *kin, pid_t pid, const char *thread)
         result = add(kin, (pid_t)child);
     }
     return result;
+}
+
+/* The children that one thread has made, or been given: "12 13 14 ". */
+static int
+add_children(struct csb_kin *kin, pid_t pid, const char *thread)
+{
+    char path[PATH_ROOM];
+
+    char *text = malloc(CHILDREN_ROOM);
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", pid,
+                   thread);
+    ssize_t got = csb_procfs_read(path, text, CHILDREN_ROOM);
+    int result = got < 0 ? (int)got : add_listed(kin, text);
+    free(text);
+    return result == -ENOENT || result == -ESRCH ? 0 : result;
 }
 
 static int
@@ -163,21 +175,36 @@ list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin)
     return result;
 }
 
-int
-csb_kin_list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin)
+static int
+are_same(const struct csb_kin *one, const struct csb_kin *other)
 {
-    struct csb_kin before;
+    return one->count == other->count &&
+           memcmp(one->pid, other->pid, one->count * sizeof *one->pid) == 0;
+}
+
+static int
+list_until_same(pid_t cell, pid_t init, struct csb_kin *before,
+                struct csb_kin *ret_kin)
+{
     int result = list_living(cell, init, ret_kin);
     for (int i = 0; result == 0 && i < WALKS; i++) {
-        before = *ret_kin;
+        *before = *ret_kin;
         result = list_living(cell, init, ret_kin);
-        if (before.count == ret_kin->count &&
-            memcmp(before.pid, ret_kin->pid,
-                   before.count * sizeof *before.pid) == 0) {
+        if (are_same(before, ret_kin)) {
             return result;
         }
     }
     return result < 0 ? result : -EAGAIN;
+}
+
+int
+csb_kin_list_living(pid_t cell, pid_t init, struct csb_kin *ret_kin)
+{
+    struct csb_kin *before = malloc(sizeof *before);
+    int result = before == NULL ? -ENOMEM
+                                : list_until_same(cell, init, before, ret_kin);
+    free(before);
+    return result;
 }
 
 static int

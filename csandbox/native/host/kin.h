@@ -6,6 +6,7 @@
 
 #define CSB_KIN_MAX 2048
 
+/* Too big for the small stack that a thread of the host may have. */
 struct csb_kin {
     unsigned count;
     pid_t pid[CSB_KIN_MAX]; /* the first process, then its descendants, then

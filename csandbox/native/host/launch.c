@@ -238,29 +238,32 @@ identity_map(const char *name, char *ret_text)
 }
 
 static int
-map_ids(pid_t pid, int as_root)
+map_one(pid_t pid, const char *map, int as_root, unsigned id)
 {
-    char users[MAP_TEXT], groups[MAP_TEXT];
+    char path[64], text[MAP_TEXT];
     int result = 0;
 
     if (as_root) {
-        result = identity_map("/proc/self/uid_map", users);
-        if (result == 0) {
-            result = identity_map("/proc/self/gid_map", groups);
-        }
+        (void)snprintf(path, sizeof path, "/proc/self/%s", map);
+        result = identity_map(path, text);
     } else {
         /* Not to 0: a namespace below one's own may map that only with
          * CAP_SETFCAP (user_namespaces(7), Linux 5.12). */
-        (void)snprintf(users, sizeof users, "%1$u %1$u 1\n", geteuid());
-        (void)snprintf(groups, sizeof groups, "%1$u %1$u 1\n", getegid());
-        /* Without it an unprivileged process may not map groups. */
-        result = write_proc(pid, "setgroups", "deny");
+        (void)snprintf(text, sizeof text, "%1$u %1$u 1\n", id);
+    }
+    return result < 0 ? result : write_proc(pid, map, text);
+}
+
+static int
+map_ids(pid_t pid, int as_root)
+{
+    /* Without it an unprivileged process may not map groups. */
+    int result = as_root ? 0 : write_proc(pid, "setgroups", "deny");
+    if (result == 0) {
+        result = map_one(pid, "uid_map", as_root, geteuid());
     }
     if (result == 0) {
-        result = write_proc(pid, "uid_map", users);
-    }
-    if (result == 0) {
-        result = write_proc(pid, "gid_map", groups);
+        result = map_one(pid, "gid_map", as_root, getegid());
     }
     return result;
 }

@@ -36,6 +36,7 @@
 /* What the kernel keeps for a file, its name included. */
 #define INODE 1024
 #define PATH_ROOM 64
+#define VMSTAT_ROOM (16 * 1024)
 
 /* The last known number of the machine's OOM kills. */
 static _Atomic int64_t known_oom_kills = -1;
@@ -45,9 +46,12 @@ static _Atomic int64_t known_oom_kills = -1;
 static int64_t
 count_oom_kills(void)
 {
-    char text[16 * 1024];
-    ssize_t got = csb_procfs_read("/proc/vmstat", text, sizeof text);
+    char *text = malloc(VMSTAT_ROOM);
+    ssize_t got = text == NULL
+                      ? -ENOMEM
+                      : csb_procfs_read("/proc/vmstat", text, VMSTAT_ROOM);
     int64_t kills = got < 0 ? -1 : csb_procfs_number(text, "\noom_kill ");
+    free(text);
     if (kills >= 0) {
         known_oom_kills = kills;
     }
@@ -203,19 +207,19 @@ look_at_each(const struct csb_kin *kin, struct resident *ret_sum)
     return 0;
 }
 
-/* -errno if that is not to be had. */
+/* -errno if that is not to be had.  Of the kin those stay that count. */
 static int
-measure_each(const struct csb_meter *meter, struct csb_kin kin,
+measure_each(const struct csb_meter *meter, struct csb_kin *kin,
              struct csb_smaps *ret_sum)
 {
-    csb_kin_drop_sharers(&kin);
+    csb_kin_drop_sharers(kin);
     *ret_sum = (struct csb_smaps){0, 0, 0};
-    for (unsigned i = 0; i < kin.count; i++) {
+    for (unsigned i = 0; i < kin->count; i++) {
         struct resident resident = {0, 0, 0};
         pid_t tid;
-        int result = read_resident(kin.pid[i], &resident, &tid);
+        int result = read_resident(kin->pid[i], &resident, &tid);
         if (result == 0) {
-            result = csb_smaps_add(kin.pid[i], tid, meter->scratch, ret_sum);
+            result = csb_smaps_add(kin->pid[i], tid, meter->scratch, ret_sum);
         }
         if (result < 0 && !is_over(result)) {
             return result;
@@ -258,8 +262,7 @@ exact_memory(const struct csb_meter *meter, const struct csb_smaps *sum,
 }
 
 static int
-look_at_memory(struct csb_meter *meter, const struct csb_kin *kin,
-               int *ret_exact)
+look_at_memory(struct csb_meter *meter, struct csb_kin *kin, int *ret_exact)
 {
     struct resident sum;
     struct csb_smaps exact;
@@ -275,7 +278,7 @@ look_at_memory(struct csb_meter *meter, const struct csb_kin *kin,
     meter->memory = grown + sum.shared + rest;
     *ret_exact = 0;
     if (meter->memory + copied > meter->memory_limit &&
-        measure_each(meter, *kin, &exact) == 0) {
+        measure_each(meter, kin, &exact) == 0) {
         meter->memory = exact_memory(meter, &exact, grown) + rest;
         *ret_exact = 1;
     }
@@ -397,20 +400,31 @@ list_processes(struct csb_meter *meter, struct csb_kin *ret_kin)
     return result;
 }
 
+static int
+allocate_kin(struct csb_meter *meter)
+{
+    if (meter->kin == NULL) {
+        meter->kin = malloc(sizeof *meter->kin);
+    }
+    return meter->kin == NULL ? -ENOMEM : 0;
+}
+
 int
 csb_meter_look(struct csb_meter *meter, int64_t now)
 {
-    struct csb_kin kin;
     int exact = 0;
-    int result = meter->pid == 0 ? begin_looking(meter) : 0;
-    if (result == 0) {
-        result = list_processes(meter, &kin);
+    int result = allocate_kin(meter);
+    if (result == 0 && meter->pid == 0) {
+        result = begin_looking(meter);
     }
     if (result == 0) {
-        result = look_at_cpu(meter, &kin);
+        result = list_processes(meter, meter->kin);
     }
     if (result == 0) {
-        result = look_at_memory(meter, &kin, &exact);
+        result = look_at_cpu(meter, meter->kin);
+    }
+    if (result == 0) {
+        result = look_at_memory(meter, meter->kin, &exact);
     }
     plan_next(meter, now, exact ? SHORTEST_EXACT : SHORTEST);
     /* Of one that has just ended there is nothing to know. */
@@ -421,6 +435,8 @@ void
 csb_meter_end(struct csb_meter *meter)
 {
     csb_spent_end(&meter->spent);
+    free(meter->kin);
+    meter->kin = NULL;
 }
 
 int

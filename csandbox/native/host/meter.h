@@ -34,6 +34,7 @@ struct csb_meter {
     uint64_t peak_memory;
     uint64_t peak_scratch;
     struct csb_spent spent;
+    struct csb_kin *kin; /* malloc'd, of the look that is under way */
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
     pid_t init_pid;
     pid_t pid;         /* of the cell in /proc, 0 until it is looked up */

@@ -117,14 +117,14 @@ take_lines(struct measure *measure, char *text, size_t size)
     return (size_t)(at - text);
 }
 
+/* text: room for ROOM bytes. */
 static int
-measure_file(int fd, struct measure *measure)
+measure_file(int fd, char *text, struct measure *measure)
 {
-    char text[ROOM];
     size_t kept = 0, total = 0;
     ssize_t got;
 
-    while ((got = read(fd, text + kept, sizeof text - kept)) > 0) {
+    while ((got = read(fd, text + kept, ROOM - kept)) > 0) {
         total += (size_t)got;
         if (total > TEXT_MOST) {
             return -E2BIG;
@@ -132,7 +132,7 @@ measure_file(int fd, struct measure *measure)
         size_t size = kept + (size_t)got;
         size_t taken = take_lines(measure, text, size);
         kept = size - taken;
-        if (kept == sizeof text) {
+        if (kept == ROOM) {
             return -E2BIG;
         }
         memmove(text, text + taken, kept);
@@ -155,5 +155,8 @@ csb_smaps_add(pid_t pid, pid_t tid, int scratch, struct csb_smaps *sum)
         return -errno;
     }
     measure.scratch = info.st_dev;
-    return measure_file(fd, &measure);
+    char *text = malloc(ROOM);
+    int result = text == NULL ? -ENOMEM : measure_file(fd, text, &measure);
+    free(text);
+    return result;
 }
