@@ -98,6 +98,7 @@ def _check_threads(policy: Policy) -> None:
 def _thread_count() -> int:
     from threading import active_count
 
+    # The stand-in of a run counts, too, if that run's output brought us here.
     # One that was joined just now may take a moment to be gone.
     end = monotonic() + 0.1
     while True:

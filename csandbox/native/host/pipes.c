@@ -11,8 +11,6 @@
 #include "../common/fdio.h"
 #include "../common/store.h"
 
-#define CHUNK (64 * 1024)
-
 /* --- what the cell says: hostile, but for the report --------------------- */
 
 /* Reads what is still missing of a record.  1 when it is whole, 0 when not
@@ -224,19 +222,31 @@ keep(struct csb_stream *stream, const char *data, size_t size, size_t limit)
     }
 }
 
+/* It has not come to its end, and what is missing would not be missed. */
+static void
+fail_stream(struct csb_watch *watch, struct csb_stream *stream, int error)
+{
+    csb_close(&stream->fd);
+    if (watch->ending == CSB_ENDING_NONE) {
+        csb_report_fill(CSB_STEP_HOST_FDS, error, 0, NULL, &watch->report);
+        csb_watch_end(watch, CSB_ENDING_SETUP);
+    }
+}
+
 /* One chunk, so that a flood leaves time for the rest. */
 void
 csb_pipes_read_stream(struct csb_watch *watch, struct csb_stream *stream)
 {
-    char chunk[CHUNK];
-    ssize_t got = read(stream->fd, chunk, sizeof chunk);
+    ssize_t got = read(stream->fd, watch->chunk, CSB_CHUNK);
     if (got > 0) {
-        keep(stream, chunk, (size_t)got, watch->output_limit);
+        keep(stream, watch->chunk, (size_t)got, watch->output_limit);
         if (watch->output_kills && stream->total > watch->output_limit) {
             csb_watch_end(watch, CSB_ENDING_OUTPUT);
         }
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (got == 0) {
         csb_close(&stream->fd);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        fail_stream(watch, stream, errno);
     }
 }
 

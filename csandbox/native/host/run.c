@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -15,17 +16,18 @@
 #include "../common/fdio.h"
 #include "../common/frames.h"
 #include "../common/store.h"
+#include "drive.h"
 #include "region.h"
-#include "watch.h"
 #include "zygote.h"
 
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
     struct csb_watch watch;
-    pid_t owner; /* in a fork of it the run is not ours to kill */
-    bool used;   /* communicate() was called: one job, one cell */
-    bool driven; /* ... and has not returned */
+    struct csb_relief relief; /* while the sink has the caller's thread */
+    pid_t owner;              /* in a fork of it the run is not ours to kill */
+    bool used;                /* communicate() was called: one job, one cell */
+    bool driven;              /* ... and has not returned */
 } RunObject;
 
 static void
@@ -35,6 +37,7 @@ clear_watch(struct csb_watch *watch)
         .status = -1,
         .result = -1,
         .wake = -1,
+        .relief = -1,
         .streams = {{.fd = -1}, {.fd = -1}},
         .job = {.fd = -1, .stays_open = 1},
         .store = -1,
@@ -85,6 +88,10 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
     }
     if (result < 0) {
         return result;
+    }
+    watch->chunk = malloc(CSB_CHUNK);
+    if (watch->chunk == NULL) {
+        return -ENOMEM;
     }
     watch->store_size = (size_t)store_size;
     watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -211,69 +218,6 @@ static const char *const ending_names[] = {
     [CSB_ENDING_MEMORY] = "memory",
     [CSB_ENDING_OUTPUT] = "output",
 };
-
-/* Gives what has come to the caller's function.  -1 with an exception. */
-static int
-pass_on(struct csb_watch *watch, PyObject *sink)
-{
-    for (int i = 0; i < 2; i++) {
-        struct csb_stream *stream = &watch->streams[i];
-        if (stream->size == 0) {
-            continue;
-        }
-        PyObject *result = PyObject_CallFunction(
-            sink, "iy#", i + 1, stream->data, (Py_ssize_t)stream->size);
-        stream->size = 0;
-        if (result == NULL) {
-            return -1;
-        }
-        Py_DECREF(result);
-    }
-    return 0;
-}
-
-/* An exception of the host (a signal handler, the sink) ends the run; it is
- * set aside while the run is seen to its end. */
-static void
-set_aside(struct csb_watch *watch, PyObject **type, PyObject **value,
-          PyObject **traceback)
-{
-    csb_watch_end(watch, CSB_ENDING_CANCELLED);
-    watch->streaming = 0; /* the sink is not called again */
-    if (*type == NULL) {
-        PyErr_Fetch(type, value, traceback);
-    } else {
-        PyErr_Clear();
-    }
-}
-
-/* -1 with an exception when the host wants it ended. */
-static int
-drive(struct csb_watch *watch, PyObject *sink)
-{
-    PyObject *type = NULL, *value = NULL, *traceback = NULL;
-    enum csb_news news;
-
-    do {
-        int failed = 0;
-        Py_BEGIN_ALLOW_THREADS
-        news = csb_watch_next(watch);
-        Py_END_ALLOW_THREADS
-        if (news == CSB_NEWS_OUTPUT) {
-            failed = pass_on(watch, sink);
-        } else if (news == CSB_NEWS_INTERRUPTED) {
-            failed = PyErr_CheckSignals();
-        }
-        if (failed < 0) {
-            set_aside(watch, &type, &value, &traceback);
-        }
-    } while (news != CSB_NEWS_DONE);
-    if (type != NULL) {
-        PyErr_Restore(type, value, traceback);
-        return -1;
-    }
-    return 0;
-}
 
 /* The value's bytes, and the store that they may refer to: each a new
  * reference, or None.  -1 with an exception. */
@@ -467,7 +411,7 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.streaming = sink != Py_None;
         self->watch.signal_check = signals ? 1 : 0; /* at once, and on */
         self->driven = true;
-        int ended = drive(&self->watch, sink);
+        int ended = csb_drive(&self->watch, &self->relief, sink);
         self->driven = false;
         if (ended == 0) {
             outcome =

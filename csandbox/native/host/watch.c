@@ -37,6 +37,7 @@ enum {
     POLL_JOB = POLL_STREAMS + 2,
     POLL_INPUT,
     POLL_FORKS,
+    POLL_RELIEF,
     POLL_COUNT,
 };
 
@@ -171,6 +172,7 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
         csb_watch_clock() >= watch->forks.silent) {
         set[POLL_FORKS].fd = watch->forks.listener;
     }
+    set[POLL_RELIEF].fd = watch->unattended ? watch->relief : -1;
     set[POLL_JOB].events = POLLOUT;
     set[POLL_INPUT].events = POLLOUT;
 }
@@ -186,7 +188,8 @@ static int
 wait_for_events(struct csb_watch *watch, struct pollfd *set)
 {
     int64_t until = watch->deadline;
-    if (watch->signal_check != 0 && watch->signal_check < until) {
+    if (watch->signal_check != 0 && !watch->unattended &&
+        watch->signal_check < until) {
         until = watch->signal_check;
     }
     if (is_metered(watch) && watch->meter.next < until) {
@@ -389,7 +392,8 @@ static int
 signals_are_due(struct csb_watch *watch)
 {
     int64_t now = csb_watch_clock();
-    if (watch->signal_check == 0 || now < watch->signal_check) {
+    if (watch->signal_check == 0 || watch->unattended ||
+        now < watch->signal_check) {
         return 0;
     }
     watch->signal_check = now + SIGNAL_PERIOD;
@@ -399,8 +403,21 @@ signals_are_due(struct csb_watch *watch)
 static int
 has_output(const struct csb_watch *watch)
 {
-    return watch->streaming &&
+    return watch->streaming && !watch->unattended &&
            (watch->streams[0].size > 0 || watch->streams[1].size > 0);
+}
+
+/* All writers are dead. */
+static void
+conclude(struct csb_watch *watch)
+{
+    csb_forklock_enter();
+    drain(watch);
+    csb_forklock_leave();
+    judge_exit(watch);
+    leave_cgroup(watch);
+    seal_result(watch);
+    watch->over = 1;
 }
 
 enum csb_news
@@ -409,9 +426,15 @@ csb_watch_next(struct csb_watch *watch)
     struct pollfd set[POLL_COUNT];
 
     while (!watch->exited) {
+        if (signals_are_due(watch)) {
+            return CSB_NEWS_INTERRUPTED;
+        }
+        if (has_output(watch)) {
+            return CSB_NEWS_OUTPUT; /* of the stand-in, too */
+        }
         fill_poll_set(watch, set);
         int count = wait_for_events(watch, set);
-        if (count == -EINTR) {
+        if (count == -EINTR && !watch->unattended) {
             return CSB_NEWS_INTERRUPTED;
         }
         if (count > 0) {
@@ -426,19 +449,13 @@ csb_watch_next(struct csb_watch *watch)
         }
         check_deadline(watch);
         check_limits(watch);
-        if (has_output(watch)) {
-            return CSB_NEWS_OUTPUT;
-        }
-        if (signals_are_due(watch)) {
-            return CSB_NEWS_INTERRUPTED;
+        if (count > 0 && set[POLL_RELIEF].revents != 0) {
+            return CSB_NEWS_RELIEVED;
         }
     }
-    csb_forklock_enter();
-    drain(watch);
-    csb_forklock_leave();
-    judge_exit(watch);
-    leave_cgroup(watch);
-    seal_result(watch);
+    if (!watch->over) {
+        conclude(watch);
+    }
     return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }
 
@@ -452,6 +469,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->result);
     csb_close(&watch->store);
     csb_close(&watch->wake);
+    csb_close(&watch->relief);
     csb_close(&watch->init);
     csb_close(&watch->cell);
     csb_close(&watch->forks.listener);
@@ -465,6 +483,8 @@ csb_watch_close(struct csb_watch *watch)
         watch->streams[i].data = NULL;
         watch->streams[i].size = watch->streams[i].room = 0;
     }
+    free(watch->chunk);
+    watch->chunk = NULL;
     free(watch->payload);
     watch->payload = NULL;
     csb_meter_end(&watch->meter);

@@ -1,8 +1,8 @@
 /* The supervision of one run: a state machine over poll().
  *
  * The only judge of why a run ended.  Knows nothing of Python's objects, needs
- * no GIL; one thread drives it.  Whoever drives it decides where: a blocking
- * call lets csb_watch_next() wait. */
+ * no GIL; one thread at a time drives it.  Whoever drives it decides where: a
+ * blocking call lets csb_watch_next() wait. */
 #ifndef CSB_WATCH_H
 #define CSB_WATCH_H
 
@@ -36,7 +36,11 @@ enum csb_news {
     CSB_NEWS_DONE,        /* it is over, nothing of it is left */
     CSB_NEWS_OUTPUT,      /* there is output to pass on */
     CSB_NEWS_INTERRUPTED, /* look whether a signal has come */
+    CSB_NEWS_RELIEVED,    /* the caller takes over from its stand-in */
 };
+
+/* Bytes that are read of a stream at once. */
+#define CSB_CHUNK (64 * 1024)
 
 /* One of the guest's streams. */
 struct csb_stream {
@@ -63,6 +67,7 @@ struct csb_watch {
     int result;
     int wake;                     /* eventfd: cancel */
     struct csb_stream streams[2]; /* stdout, stderr */
+    char *chunk;                  /* malloc'd, CSB_CHUNK bytes, to read into */
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
@@ -75,6 +80,10 @@ struct csb_watch {
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
+    /* Of relief.c. */
+    int relief;     /* eventfd: the caller is back; -1: not needed yet */
+    int unattended; /* the stand-in drives: it takes no output, and signals
+                       are not its business */
     /* The state. */
     struct csb_forks forks;
     struct csb_meter meter;   /* its limits are set by the caller */
@@ -88,6 +97,7 @@ struct csb_watch {
     uint64_t reserve_from; /* what is still to be reserved of the store */
     uint64_t reserve_to;
     int exited; /* the exit status has come, or never will */
+    int over;   /* it is judged, and nothing of it is left */
     int silent; /* ... never: the kernel takes long over what is left */
     int killed;
     struct csb_report report;
@@ -104,7 +114,9 @@ struct csb_watch {
 int64_t csb_watch_clock(void);
 
 /* Waits for something that the caller must know.  Output is in streams[].data
- * (size bytes), to be taken before the next call when streaming. */
+ * (size bytes), to be taken before the next call when streaming.  Unattended
+ * it returns only when it is over or relieved.  After CSB_NEWS_DONE it may be
+ * called again. */
 enum csb_news csb_watch_next(struct csb_watch *watch);
 
 /* Decides the ending, unless it is decided, and kills the run; then
