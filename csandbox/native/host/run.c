@@ -210,6 +210,7 @@ static const char *const ending_names[] = {
     [CSB_ENDING_CPU] = "cpu",
     [CSB_ENDING_MEMORY] = "memory",
     [CSB_ENDING_OUTPUT] = "output",
+    [CSB_ENDING_PROCESSES] = "processes",
 };
 
 /* Gives what has come to the caller's function.  -1 with an exception. */
