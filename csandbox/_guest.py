@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         cut,
         place_of,
     )
+    from csandbox._guest_mmap import share_by_files
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -73,6 +74,7 @@ def preload(names: str) -> None:
     site.setquit()
     site.setcopyright()
     site.sethelper()
+    share_by_files()
     for name in names.split(","):
         if name:
             __import__(name)
@@ -93,6 +95,8 @@ def main(live=None) -> None:
 
     `live` is what a fork of the host has of it: objects, not their pickle.
     """
+    if live is not None:
+        share_by_files()
     first = os.getpid()
     try:
         job = _read_job()

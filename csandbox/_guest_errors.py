@@ -15,6 +15,7 @@ TEXT_LIMIT = 512 * 1024  # of all texts of the outermost exception
 INNER_TEXT_LIMIT = 256 * 1024  # of all texts of all others
 NOTES_LIMIT = 32  # of one exception
 DEPTH_LIMIT = 16  # causes of causes, groups in groups
+FRAMES_LIMIT = 5000  # of a traceback
 ERRORS_LIMIT = 128
 
 KEY_LIMIT = 40  # characters of a key
@@ -62,7 +63,11 @@ def _report_on(error):
             error.text = line
         error.__traceback__ = _without_ours(error.__traceback__)
         return traceback.TracebackException(
-            type(error), error, error.__traceback__, compact=True
+            type(error),
+            error,
+            error.__traceback__,
+            limit=-FRAMES_LIMIT,  # the last ones
+            compact=True,
         )
     except BaseException:
         return None

@@ -7,7 +7,7 @@ import sys
 
 from csandbox import _csandbox, shipping, zygotes
 from csandbox.errors import PolicyError
-from csandbox.policy import make_policy, shown
+from csandbox.policy import cores, make_policy, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/bin:/usr/bin:/bin",
 }
+
+
+def _pools(policy: Policy) -> dict[str, str]:
+    """Return what keeps numpy's own threads within the limits, if need be."""
+    threads = policy.library_threads
+    if threads >= cores():
+        return {}
+    return {"OMP_NUM_THREADS": str(threads)}
 
 
 def prepare(
@@ -189,7 +197,7 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         **job,
         "payload": cargo.pickle,
         "stored": cargo.places,
-        "env": {**ENVIRONMENT, **policy.env},
+        "env": {**ENVIRONMENT, **_pools(policy), **policy.env},
     }
     payload = pickle.dumps(job, 5)
     order = sys.byteorder

@@ -6,6 +6,7 @@ a string or a number cannot read one way here and another way later.
 
 from __future__ import annotations
 
+import os
 from types import MappingProxyType
 
 from csandbox.errors import PolicyError
@@ -41,9 +42,9 @@ class Policy(Record):
               whichever way: objects, mappings, files in /tmp, page tables;
               "512M"; at least 16M
     threads   threads beside the first, 16; 0 to 32768; their stacks take a
-              quarter of `memory` at the most; with `processes`, all of them
-              beside the first of each process together
-    processes  child processes that may be alive at once, 0; to 1024.  With
+              quarter of `memory` at the most; with `processes`, those of all
+              processes together, and what is left of `processes` besides
+    processes  child processes that may be alive at once, 0; to 128.  With
               some, the programs of /usr/bin can be executed, and /dev/shm is
               there, in the same space as /tmp
     scratch   size of the private /tmp, "64M"; at least 64K
@@ -115,7 +116,7 @@ class Policy(Record):
             queue_timeout=_seconds("queue_timeout", queue_timeout, zero=True),
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
-            processes=_count("processes", processes, most=1024),
+            processes=_count("processes", processes, most=128),
             scratch=_size("scratch", scratch, least="64K"),
             output=_size("output", output, least="1K"),
             output_action=_choice(
@@ -152,6 +153,16 @@ class Policy(Record):
         return self.timeout if self.cpu_time is None else self.cpu_time
 
     @property
+    def library_threads(self) -> int:
+        """How many threads a library such as OpenBLAS may well start.
+
+        As many as there are processors, unless the limits are too narrow for
+        that: each has a stack, and buffers of tens of MiB.
+        """
+        share = (self.threads + 1) // (self.processes + 1)
+        return max(1, min(cores(), share, self.memory_bytes >> 27))
+
+    @property
     def memory_bytes(self) -> int:
         """`memory` in bytes."""
         return size_in_bytes(self.memory)
@@ -185,6 +196,11 @@ def make_policy(policy: Policy | None, overrides: dict[str, Any]) -> Policy:
             "from a dict, write csandbox.Policy(**fields)"
         )
     return policy.replace(**overrides) if overrides else policy
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def size_in_bytes(size: int | str) -> int:

@@ -23,6 +23,7 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from csandbox.policy import cores
 from csandbox.result import Isolation, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
@@ -206,9 +207,7 @@ def _execute(
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
-        template = Template(
-            preload=policy.preload, several=policy.processes > 0
-        )
+        template = _template(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, policy)
     asked = monotonic()
@@ -233,6 +232,15 @@ def _execute(
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
         isolation=_isolation(outcome),
+    )
+
+
+def _template(policy: Policy) -> Template:
+    threads = policy.library_threads if policy.preload else 0
+    return Template(
+        preload=policy.preload,
+        several=policy.processes > 0,
+        threads=threads if threads < cores() else 0,
     )
 
 
@@ -399,7 +407,8 @@ def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
     number = os.WTERMSIG(outcome["wait_status"])
     used = outcome["user"] + outcome["system"]
     # The kernel's, behind our own look; a guest may send it itself.
-    if number == signal.SIGXCPU and used >= policy.cpu_seconds:
+    ends = (signal.SIGXCPU, signal.SIGKILL)
+    if number in ends and used >= policy.cpu_seconds:
         return _cpu_limit(policy)
     return GuestCrash(number)
 
@@ -414,6 +423,8 @@ def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
             return MemoryLimitError("memory", str(policy.memory))
         case "oom":
             return MemoryLimitError("memory")
+        case "processes":
+            return LimitError("processes", f"{policy.processes} at a time")
         case "output":
             over = outcome["stdout_total"] > policy.output_bytes
             which = "stdout" if over else "stderr"

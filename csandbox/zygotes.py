@@ -22,6 +22,8 @@ from csandbox.view import environment_view, import_path, roots, unused_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from typing_extensions import Buffer
 
     from csandbox._csandbox import Inputs, Run, Zygote
@@ -34,7 +36,7 @@ _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
 # Executed in this order, in one namespace.
-GUEST_FILES = ("_guest_errors.py", "_guest.py")
+GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
 
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
@@ -67,6 +69,7 @@ class Template(Record):
 
     preload: tuple[str, ...] = ()
     several: bool = False  # runs may have more than one process
+    threads: int = 0  # of libraries that are preloaded; 0: as they like
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
@@ -232,9 +235,9 @@ def kill_runs() -> None:
 
 def end() -> None:
     """End all zygotes and what they run, as the interpreter exits."""
-    global _no_fork, _registry
+    global _registry
     # A daemon thread that ends in the middle never gives its locks back.
-    _no_fork = RLock()
+    _free(_no_fork)
     old, _registry = _registry, _Registry()
     for zygote in list(old.booting):
         zygote.close()
@@ -290,7 +293,7 @@ def _start(template: Template) -> Zygote:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
     argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
-    zygote = _csandbox.Zygote(argv, _environment(), plan)
+    zygote = _csandbox.Zygote(argv, _environment(template), plan)
     booting = _registry.booting
     booting.add(zygote)
     try:
@@ -317,9 +320,11 @@ def _bootstrap() -> str:
     )
 
 
-def _environment() -> list[str]:
+def _environment(template: Template | None = None) -> list[str]:
     """Return what the zygote itself needs; guests get the policy's."""
     variables = ["LANG=C.UTF-8"]
+    if template is not None and template.threads:
+        variables.append(f"OMP_NUM_THREADS={template.threads}")
     # Without it some Pythons do not find their own library, and a build
     # with sanitizers not theirs.
     for name in ("LD_LIBRARY_PATH", *_SANITIZERS):
@@ -359,10 +364,10 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
 
 
 def _forget_in_child() -> None:
-    global _no_fork, _registry
+    global _registry
     _csandbox.fork_began()
     cgroups.forget()
-    _no_fork = RLock()
+    _free(_no_fork)
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
         run.close()
@@ -373,14 +378,9 @@ def _forget_in_child() -> None:
     old.close()
 
 
-def _before_fork() -> None:
-    _no_fork.acquire()
-    _csandbox.fork_begins()
-
-
-def _after_fork() -> None:
-    _csandbox.fork_ends()
-    _no_fork.release()
+def _free(lock: Any) -> None:
+    # In place, as the hooks below know this lock.
+    lock._at_fork_reinit()
 
 
 def _close_cgroups() -> None:
@@ -388,9 +388,12 @@ def _close_cgroups() -> None:
         cgroups.close()
 
 
+# Functions of C, in which no signal handler can raise between two steps: the
+# last that is registered is the first before a fork, and the last after it.
 os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork,
+    before=_csandbox.fork_begins,
+    after_in_parent=_csandbox.fork_ends,
     after_in_child=_forget_in_child,
 )
+os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release)
 atexit.register(_close_cgroups)

@@ -34,6 +34,23 @@ import mmap
 def touch(mapping, step=mmap.PAGESIZE):
     for at in range(0, len(mapping), step):
         mapping[at] = 1
+    return mapping
+"""
+
+# call(function, *numbers) raises OSError; leave(address) keeps a page of
+# 20 MiB.
+_RAW = """\
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_long
+def call(function, *numbers):
+    result = function(*map(ctypes.c_long, numbers))
+    if result == -1:
+        raise OSError(ctypes.get_errno(), "refused")
+    return result
+def leave(at):
+    ctypes.memset(at, 1, 20 << 20)
+    call(libc.munmap, at + 4096, (20 << 20) - 4096)
 """
 
 BOMBS = (
@@ -74,7 +91,21 @@ for _ in range(8):
         "mmap, shared",
         _TOUCH + "touch(mmap.mmap(-1, 2 << 30))",
         LONG,
-        (MEMORY,),
+        (OS_ERROR,),
+    ),
+    Bomb(
+        "mmap, shared, but for a page unmapped",  # its pages would stay
+        _RAW
+        + "while True: leave(call(libc.mmap, 0, 20 << 20, 3, 0x21, -1, 0))",
+        LONG,
+        (OS_ERROR,),
+    ),
+    Bomb(
+        "mmap of /dev/zero, shared, but for a page unmapped",
+        _RAW + "import os\nfile = os.open('/dev/zero', os.O_RDWR)\n"
+        "while True: leave(call(libc.mmap, 0, 20 << 20, 3, 1, file, 0))",
+        LONG,
+        (("GuestError", "PermissionError"),),
     ),
     Bomb(
         "mmap, private",
@@ -104,9 +135,9 @@ for _ in range(8):
         (OS_ERROR,),
     ),
     Bomb(
-        "tmpfs and shared memory together",
-        _TOUCH + "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
-        "kept = touch(mmap.mmap(-1, 500 << 20))\nimport time; time.sleep(60)",
+        "tmpfs and heap together",
+        "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
+        "kept = b'x' * (500 << 20)\nimport time; time.sleep(60)",
         LONG,
         (MEMORY,),
     ),
@@ -200,9 +231,9 @@ while True:
     ),
     Bomb(
         "page-table bomb by sparse touching",
-        _TOUCH + "x = []\nwhile True:\n"
-        "    x.append(mmap.mmap(-1, 64 << 20))\n"
-        "    touch(x[-1], 2 << 20)",
+        "import mmap\nx = []\nwhile True:\n"
+        "    x.append(mmap.mmap(-1, 64 << 20, prot=mmap.PROT_READ))\n"
+        "    for at in range(0, 64 << 20, 2 << 20): x[-1][at]",
         LONG,
         (OS_ERROR, MEMORY),
     ),

@@ -32,7 +32,9 @@ def test_P06_P07_a_bomb_is_ended_by_its_limit(bomb):
     assert result.error is not None, result.value
     assert bombs.end_of(result.error) in bomb.ends, str(result.error)
     usage = result.usage
-    assert usage.peak_memory < MOST_HELD
+    # Several processes take longer to look at.
+    several = 256 * MIB if bomb.policy.get("processes") else 0
+    assert usage.peak_memory < MOST_HELD + several
     assert usage.scratch_bytes < 64 * MIB + 16384 * 1024 + MIB
     # Output is kept up to its cap, and a late ending is told in tens of
     # milliseconds, on a busy machine too.

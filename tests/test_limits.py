@@ -156,7 +156,9 @@ def test_a_full_heap_is_told_of_by_its_exception(source):
 
 def test_what_cannot_be_caught_is_a_memory_limit():
     error = error_of(
-        TOUCH + "try: touch(mmap.mmap(-1, 1 << 30))\nexcept: pass",
+        "try:\n    open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
+        "    kept = b'x' * (60 << 20)\n    import time; time.sleep(60)\n"
+        "except: pass",
         memory="100M",
     )
     assert type(error) is MemoryLimitError
@@ -169,12 +171,15 @@ HELD = {
     # Of a process whose first thread is gone /proc says nothing.
     "by a second thread": "import threading, ctypes, time\n"
     "def fill():\n"
-    "    touch(mmap.mmap(-1, 1 << 30)); time.sleep(60)\n"
+    "    open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
+    "    kept = touch(mmap.mmap(-1, 60 << 20)); time.sleep(60)\n"
     "threading.Thread(target=fill).start()\n"
     "ctypes.CDLL(None).syscall(NR_exit, 0)",
-    "in pieces": "x = []\nwhile True: x.append(touch(mmap.mmap(-1, 1 << 20)))",
+    "in pieces": "open('/tmp/x', 'wb').write(bytes(60 << 20))\nx = []\n"
+    "for _ in range(60): x.append(touch(mmap.mmap(-1, 1 << 20)))\n"
+    "import time; time.sleep(60)",
     "half in /tmp": "open('/tmp/x', 'wb').write(bytes(60 << 20))\n"
-    "kept = touch(mmap.mmap(-1, 60 << 20))\nimport time; time.sleep(60)",
+    "kept = b'x' * (60 << 20)\nimport time; time.sleep(60)",
     "half in a deleted file": "import os\n"
     "file = open('/tmp/x', 'w+b'); file.truncate(50 << 20)\n"
     "kept = touch(mmap.mmap(file.fileno(), 50 << 20)); os.unlink('/tmp/x')\n"
@@ -383,7 +388,7 @@ def test_every_end_has_an_error_of_its_own():
         "exited": ("raise SystemExit(3)", {}),
         "timed out": ("while True: pass", {"timeout": 0.1}),
         "cpu": ("while True: pass", {"cpu_time": 0.1}),
-        "memory": (TOUCH + "touch(mmap.mmap(-1, 1 << 29))", {"memory": "64M"}),
+        "memory": (HELD["half in /tmp"], {"memory": "100M"}),
         "output": (
             "print('x' * 9999)",
             {"output": "1K", "output_action": "kill"},

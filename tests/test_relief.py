@@ -106,15 +106,16 @@ value = [error.limit, usage.user + usage.system, usage.run]
 def test_memory_holds_while_output_is_not_taken():
     source = """
 print(1, flush=True)
-import mmap, time
-held = []
-while True:
-    held.append(mmap.mmap(-1, 1 << 20))
-    held[-1].write(bytes(1 << 20))
-    time.sleep(0.005)
+import time
+held = bytearray(60 << 20)
+with open("/tmp/file", "wb", 0) as file:
+    while True:
+        file.write(bytes(1 << 20))
+        time.sleep(0.005)
 """
     name, took = shown(f"""
-error = stalled({source!r}, Stalling(4), timeout=20, memory="100M")
+limits = dict(timeout=20, memory="100M", scratch="80M")
+error = stalled({source!r}, Stalling(4), **limits)
 value = [type(error).__name__, error.result.usage.run]
 """)
     assert name == "MemoryLimitError"

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,20 +25,24 @@
  * that has a processor. */
 #define FILL_RATE 4
 #define SHORTEST (2 * MILLISECOND)
+/* So long a run may go on when descriptors are missing to look at it. */
+#define BLIND_MOST (1000 * MILLISECOND)
+#define FIRST (20 * MILLISECOND)
 #define LONGEST (250 * MILLISECOND)
 /* What a process uses after the last look at it may be lost. */
 #define LONGEST_OF_SEVERAL (20 * MILLISECOND)
 #define AFTER_FORK (5 * MILLISECOND)
 /* The exact figure costs milliseconds. */
 #define SHORTEST_EXACT (50 * MILLISECOND)
+/* What looks may cost of a processor: a quarter. */
+#define COST_FACTOR 3
+/* What may wait in a socket, until it is read or its other end closed. */
+#define SOCKET_BUFFER (222 * 1024ull)
 #define FREE_COPIES (64 * 1024 * 1024ull)
 /* What the kernel keeps for a file, its name included. */
 #define INODE 1024
 #define PATH_ROOM 64
 #define VMSTAT_ROOM (16 * 1024)
-
-/* The last known number of the machine's OOM kills. */
-static _Atomic int64_t known_oom_kills = -1;
 
 /* --- memory of the machine ----------------------------------------------- */
 
@@ -52,9 +55,6 @@ count_oom_kills(void)
                       : csb_procfs_read("/proc/vmstat", text, VMSTAT_ROOM);
     int64_t kills = got < 0 ? -1 : csb_procfs_number(text, "\noom_kill ");
     free(text);
-    if (kills >= 0) {
-        known_oom_kills = kills;
-    }
     return kills;
 }
 
@@ -261,6 +261,23 @@ exact_memory(const struct csb_meter *meter, const struct csb_smaps *sum,
     return anonymous - (copied < free ? copied : free) + sum->shared;
 }
 
+/* Where a run can listen, data waits in sockets that have no descriptor any
+ * more.  Such a run has a network of its own, so the sockets are its own. */
+static uint64_t
+socket_buffers(const struct csb_meter *meter)
+{
+    char path[PATH_ROOM], text[1024];
+    if (!meter->several) {
+        return 0;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%d/net/sockstat", meter->pid);
+    if (csb_procfs_read(path, text, sizeof text) <= 0) {
+        return 0; /* it is ending */
+    }
+    int64_t used = csb_procfs_number(text, "sockets: used ");
+    return used > 0 ? (uint64_t)used * SOCKET_BUFFER : 0;
+}
+
 static int
 look_at_memory(struct csb_meter *meter, struct csb_kin *kin, int *ret_exact)
 {
@@ -273,7 +290,7 @@ look_at_memory(struct csb_meter *meter, struct csb_kin *kin, int *ret_exact)
         return result;
     }
     uint64_t grown = above(sum.anonymous, meter->inherited);
-    uint64_t rest = sum.tables + meter->scratch_used;
+    uint64_t rest = sum.tables + meter->scratch_used + socket_buffers(meter);
     uint64_t copied = above(copied_at_most(meter, kin), free_copies(meter));
     meter->memory = grown + sum.shared + rest;
     *ret_exact = 0;
@@ -363,14 +380,18 @@ plan_next(struct csb_meter *meter, int64_t now, int64_t shortest)
 void
 csb_meter_begin(struct csb_meter *meter, int64_t now)
 {
-    meter->oom_kills = known_oom_kills;
+    meter->oom_kills = -1;
     plan_next(meter, now, SHORTEST);
+    if (meter->next > now + FIRST) {
+        meter->next = now + FIRST;
+    }
 }
 
 void
 csb_meter_hurry(struct csb_meter *meter, int64_t now)
 {
     int64_t soon = now + AFTER_FORK;
+    soon = soon < meter->earliest ? meter->earliest : soon;
     meter->next = soon < meter->next ? soon : meter->next;
 }
 
@@ -409,6 +430,30 @@ allocate_kin(struct csb_meter *meter)
     return meter->kin == NULL ? -ENOMEM : 0;
 }
 
+/* A guest that makes looking costly shall not keep its host busy. */
+static void
+be_brief(struct csb_meter *meter, int64_t began)
+{
+    struct timespec clock;
+    (void)clock_gettime(CLOCK_MONOTONIC, &clock); /* cannot fail */
+    int64_t now = clock.tv_sec * SECOND + clock.tv_nsec;
+    meter->earliest = now + COST_FACTOR * (now - began);
+    if (meter->next < meter->earliest) {
+        meter->next = meter->earliest;
+    }
+}
+
+/* For a moment this process may have no number free. */
+static int
+forgive(struct csb_meter *meter, int result, int64_t now)
+{
+    if (result != -EMFILE && result != -ENFILE && result != -ENOMEM) {
+        return result;
+    }
+    meter->blind_since = meter->blind_since != 0 ? meter->blind_since : now;
+    return now - meter->blind_since > BLIND_MOST ? result : 0;
+}
+
 int
 csb_meter_look(struct csb_meter *meter, int64_t now)
 {
@@ -426,9 +471,13 @@ csb_meter_look(struct csb_meter *meter, int64_t now)
     if (result == 0) {
         result = look_at_memory(meter, meter->kin, &exact);
     }
+    if (result == 0) {
+        meter->blind_since = 0;
+    }
     plan_next(meter, now, exact ? SHORTEST_EXACT : SHORTEST);
+    be_brief(meter, now);
     /* Of one that has just ended there is nothing to know. */
-    return result < 0 && is_alive(meter) ? result : 0;
+    return result < 0 && is_alive(meter) ? forgive(meter, result, now) : 0;
 }
 
 void
@@ -452,7 +501,6 @@ csb_meter_check(int pidfd)
     struct resident resident = {0, 0, 0};
     pid_t pid;
 
-    (void)count_oom_kills(); /* the number that runs begin with */
     int result = csb_kin_number(pidfd, &pid);
     return result < 0 ? result : read_status(pid, pid, &resident);
 }

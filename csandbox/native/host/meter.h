@@ -35,6 +35,8 @@ struct csb_meter {
     uint64_t peak_scratch;
     struct csb_spent spent;
     struct csb_kin *kin; /* malloc'd, of the look that is under way */
+    int64_t blind_since; /* when looking began to fail; 0: it does not */
+    int64_t earliest;    /* not before that */
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
     pid_t init_pid;
     pid_t pid;         /* of the cell in /proc, 0 until it is looked up */
@@ -62,7 +64,7 @@ void csb_meter_end(struct csb_meter *meter);
 void csb_meter_look_at_scratch(struct csb_meter *meter);
 
 /* Whether the kernel's OOM killer has killed anything on this machine since
- * the first look of this run or, if there was none, the last of any. */
+ * the first look of this run. */
 int csb_meter_oom_killed(const struct csb_meter *meter);
 
 #endif

@@ -217,6 +217,7 @@ static const char *const ending_names[] = {
     [CSB_ENDING_CPU] = "cpu",
     [CSB_ENDING_MEMORY] = "memory",
     [CSB_ENDING_OUTPUT] = "output",
+    [CSB_ENDING_PROCESSES] = "processes",
 };
 
 /* The value's bytes, and the store that they may refer to: each a new

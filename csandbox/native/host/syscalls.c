@@ -275,9 +275,13 @@ static const struct csb_arg_check madvise_advice[] = {
     END_CHECKS,
 };
 
-/* Huge pages are a stock that the host has set aside. */
+/* Huge pages are a stock that the host has set aside.  Anonymous memory that
+ * is shared is a file without a name or an owner: its pages stay as long as
+ * one of them is mapped somewhere, and no limit counts those that are not. */
 static const struct csb_arg_check mmap_flags[] = {
-    ALLOW_IF(INT_BITS(3, MAP_HUGETLB, 0)),
+    ALLOW_IF(INT_BITS(3, MAP_HUGETLB | MAP_ANONYMOUS, 0)),
+    ALLOW_IF(
+        INT_BITS(3, MAP_HUGETLB | MAP_ANONYMOUS | MAP_SHARED, MAP_ANONYMOUS)),
     END_CHECKS,
 };
 

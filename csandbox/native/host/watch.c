@@ -195,7 +195,8 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
     if (is_metered(watch) && watch->meter.next < until) {
         until = watch->meter.next;
     }
-    if (watch->forks.listener >= 0 && set[POLL_FORKS].fd < 0 &&
+    if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
+        watch->forks.listener >= 0 && set[POLL_FORKS].fd < 0 &&
         watch->forks.silent < until) {
         until = watch->forks.silent;
     }
@@ -227,7 +228,9 @@ check_limits(struct csb_watch *watch)
     csb_forklock_enter();
     int result = csb_meter_look(meter, now);
     csb_forklock_leave();
-    if (result < 0) {
+    if (result == -E2BIG) {
+        csb_watch_end(watch, CSB_ENDING_PROCESSES);
+    } else if (result < 0) {
         fail_meter(watch, result);
     } else if (meter->memory > meter->memory_limit) {
         csb_watch_end(watch, CSB_ENDING_MEMORY);
@@ -377,6 +380,18 @@ leave_cgroup(struct csb_watch *watch)
     }
 }
 
+/* The result may be read before the output that came ahead of it. */
+static void
+judge_output(struct csb_watch *watch)
+{
+    for (int i = 0; i < 2; i++) {
+        if (watch->ending == CSB_ENDING_FRAME && watch->output_kills &&
+            watch->streams[i].total > watch->output_limit) {
+            watch->ending = CSB_ENDING_OUTPUT;
+        }
+    }
+}
+
 /* A result in the store is read only when nobody can change it any more. */
 static void
 seal_result(struct csb_watch *watch)
@@ -415,6 +430,7 @@ conclude(struct csb_watch *watch)
     drain(watch);
     csb_forklock_leave();
     judge_exit(watch);
+    judge_output(watch);
     leave_cgroup(watch);
     seal_result(watch);
     watch->over = 1;

@@ -24,6 +24,7 @@ enum csb_ending {
     CSB_ENDING_TIMEOUT,   /* killed at the deadline */
     CSB_ENDING_CPU,       /* killed: it has used its time of processors */
     CSB_ENDING_MEMORY,    /* killed: it holds too much memory */
+    CSB_ENDING_PROCESSES, /* killed: more dead ones than can be looked at */
     CSB_ENDING_OUTPUT,    /* killed: it wrote too much to a stream */
     CSB_ENDING_CANCELLED, /* killed on request */
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,14 @@ open_path(const char *path, int writable, struct csb_landlock_paths *paths)
     return 0;
 }
 
+/* Not /dev/zero: mapped as shared it is anonymous memory, which the filter
+ * refuses. */
+static int
+is_writable(const struct csb_view_entry *entry, const char *target)
+{
+    return entry->kind == CSB_VIEW_DEVICE && strcmp(target, "/dev/zero") != 0;
+}
+
 int
 csb_paths_open(const struct csb_plan *plan,
                struct csb_landlock_paths *ret_paths,
@@ -59,7 +68,7 @@ csb_paths_open(const struct csb_plan *plan,
             continue;
         }
         target = csb_plan_string(plan, view[i].target_at);
-        result = open_path(target, view[i].kind == CSB_VIEW_DEVICE, ret_paths);
+        result = open_path(target, is_writable(&view[i], target), ret_paths);
     }
     if (result < 0) {
         csb_report_fill(CSB_STEP_LANDLOCK_PATHS, -result, 0, target,
