@@ -83,10 +83,9 @@ def test_the_deadline_is_kept_whatever_the_guest_does(way):
 def test_the_kill_comes_within_20_ms_of_the_deadline():
     late = []
     for _ in range(9):
-        began = time.monotonic()
-        csandbox.execute("while True: pass", timeout=0.1)
-        late.append(time.monotonic() - began - 0.1)
-    # Starting the cell and reaping it are in that too.
+        usage = csandbox.execute("while True: pass", timeout=0.1).usage
+        # Until it was gone, that is; and on a machine that may be busy.
+        late.append(usage.run + usage.decode - 0.1)
     assert sorted(late)[2] < 0.02, late
 
 
