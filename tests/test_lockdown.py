@@ -242,7 +242,7 @@ def canary(environment=(), change=lambda plan: None):
     with (
         zygotes_of_its_own(),
         patched_plan(change),
-        mock.patch.object(zygotes, "_environment", lambda: changed),
+        mock.patch.object(zygotes, "_environment", lambda _: changed),
     ):
         try:
             assert csandbox.run("7", timeout=60) == 7
@@ -460,7 +460,7 @@ def test_no_command_can_be_given_to_a_device():
     # TIOCGWINSZ, TIOCSTI, RNDADDTOENTCNT
     source = """
 [answer('ioctl', os.open(f'/dev/{name}', os.O_RDWR), command, 0)
- for name in ('null', 'zero', 'full') for command in (0x5413, 0x5412,
+ for name in ('null', 'full') for command in (0x5413, 0x5412,
  0x40045201)]
 """
     found = set(support.value_of(source, without={SECCOMP}))
@@ -476,7 +476,7 @@ def test_devices_work_all_the_same():
     source = """
 found = []
 for name in ('null', 'zero', 'full', 'random', 'urandom'):
-    device = os.open(f'/dev/{name}', os.O_RDWR)
+    device = os.open(f'/dev/{name}', os.O_RDWR if name != 'zero' else os.O_RDONLY)
     found.append(len(os.read(device, 4)))
     try:
         found.append(os.write(device, b'xy'))
@@ -484,7 +484,8 @@ for name in ('null', 'zero', 'full', 'random', 'urandom'):
         found.append(errno.errorcode[error.errno])
 found
 """
-    expected = [0, 2, 4, 2, 4, "ENOSPC", 4, 2, 4, 2]
+    # Written to, /dev/zero could be mapped as memory that no limit counts.
+    expected = [0, 2, 4, "EBADF", 4, "ENOSPC", 4, 2, 4, 2]
     assert support.value_of(source) == expected
 
 
