@@ -86,6 +86,8 @@ class Host:
         try:
             out, err = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)  # they may hold its streams
             self.kill(signal.SIGABRT)  # faulthandler says where it hangs
             out, err = self.process.communicate()
             raise AssertionError(f"hangs\n{out}\n{err}") from None

@@ -476,7 +476,8 @@ def test_devices_work_all_the_same():
     source = """
 found = []
 for name in ('null', 'zero', 'full', 'random', 'urandom'):
-    device = os.open(f'/dev/{name}', os.O_RDWR if name != 'zero' else os.O_RDONLY)
+    mode = os.O_RDONLY if name == 'zero' else os.O_RDWR
+    device = os.open(f'/dev/{name}', mode)
     found.append(len(os.read(device, 4)))
     try:
         found.append(os.write(device, b'xy'))
