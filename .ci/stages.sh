@@ -137,6 +137,7 @@ NOT_SANITIZED_TESTS=(
     # A fork beside another thread: ASan's allocator may be locked in the child.
     --deselect=tests/test_relief.py::test_sink_may_fork_the_host
     --deselect=tests/test_supervision.py::test_fork_out_of_a_write_of_the_host
+    --deselect=tests/test_fork.py::test_many_at_once_from_threads
     # It reads its address space, too.
     --deselect=tests/test_hardening.py::test_finds_no_account_of_earlier_runs
     # It starts thousands of processes; others of its file do as it does.
