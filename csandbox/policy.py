@@ -14,7 +14,7 @@ from csandbox.result import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any, Never
 
 YEAR = 366 * 24 * 3600  # seconds
@@ -23,6 +23,16 @@ _SUFFIXES = {"": 0, "B": 0}
 for _shift, _letter in enumerate("KMGT", start=1):
     for _unit in (_letter, f"{_letter}B", f"{_letter}IB"):
         _SUFFIXES[_unit] = 10 * _shift
+
+
+# What these fields are unless given, by profile.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "default": {"threads": 16, "scratch": "64M"},
+    "compute": {"threads": 0, "scratch": 0},
+}
+
+# What `require` may name: mechanisms that not every kernel has.
+REQUIRABLE = ("namespaces", "landlock", "seccomp", "notify", "cgroup", "uid")
 
 
 class Policy(Record):
@@ -41,13 +51,15 @@ class Policy(Record):
     memory    size of what it may hold at once beyond what it begins with, in
               whichever way: objects, mappings, files in /tmp, page tables;
               "512M"; at least 16M
-    threads   threads beside the first, 16; 0 to 32768; their stacks take a
+    threads   threads beside the first, 16, or 0 with profile="compute"; 0 to
+              32768; their stacks take a
               quarter of `memory` at the most; with `processes`, those of all
               processes together, and what is left of `processes` besides
     processes  child processes that may be alive at once, 0; to 128.  With
               some, the programs of /usr/bin can be executed, and /dev/shm is
               there, in the same space as /tmp
-    scratch   size of the private /tmp, "64M"; at least 64K
+    scratch   size of the private /tmp, "64M", or 0 with profile="compute"; at
+              least 64K, or 0 for none: then no file can be made
     output    size kept of stdout and of stderr, each, "1M"; at least 1K
     output_action  what becomes of a run that writes more: "drop", it goes
               on, and what is beyond is counted and thrown away; or "kill", it
@@ -58,6 +70,14 @@ class Policy(Record):
               the packages of this environment
     preload   names of modules to import before any run, such as ("numpy",)
     env       environment variables of the guest, {}; it gets no others
+    profile   "default": ordinary Python, which sees the installation and may
+              write to /tmp; or "compute": modules are imported before, those
+              of `preload` and the common ones, and then no file can be
+              opened, no thread or process started: the fewest system calls
+              that Python can compute, print and return with
+    require   names of mechanisms without which a run is refused, (), even if
+              others give the same guarantees here: "namespaces", "landlock",
+              "seccomp", "notify", "cgroup", "uid"
     start     what the guest is forked from: "zygote", a fresh Python that
               knows nothing of the caller; or "fork", the caller itself, so
               that functions, inputs and arguments are used as they are,
@@ -85,6 +105,8 @@ class Policy(Record):
     packages: str
     preload: tuple[str, ...]
     _env: tuple[tuple[str, str], ...]
+    profile: str
+    require: tuple[str, ...]
     start: str
     allow_threads: bool
 
@@ -95,21 +117,28 @@ class Policy(Record):
         cpu_time: float | None = None,
         queue_timeout: float = 60.0,
         memory: int | str = "512M",
-        threads: int = 16,
+        threads: int | None = None,
         processes: int = 0,
-        scratch: int | str = "64M",
+        scratch: int | str | None = None,
         output: int | str = "1M",
         output_action: str = "drop",
         result: int | str = "64M",
         packages: str = "environment",
         preload: Sequence[str] = (),
         env: Mapping[str, str] = MappingProxyType({}),
+        profile: str = "default",
+        require: Collection[str] = (),
         start: str = "zygote",
         allow_threads: bool = False,
         **unknown: Never,
     ) -> None:
         for name in unknown:
             raise PolicyError(_unknown_field(name))
+        defaults = _DEFAULTS[_choice("profile", profile, tuple(_DEFAULTS))]
+        if threads is None:
+            threads = defaults["threads"]
+        if scratch is None:
+            scratch = defaults["scratch"]
         vars(self).update(
             timeout=_seconds("timeout", timeout),
             cpu_time=_cpu_time("cpu_time", cpu_time),
@@ -117,7 +146,7 @@ class Policy(Record):
             memory=_size("memory", memory, least="16M"),
             threads=_count("threads", threads, most=32768),
             processes=_count("processes", processes, most=128),
-            scratch=_size("scratch", scratch, least="64K"),
+            scratch=_size("scratch", scratch, least="64K", zero=True),
             output=_size("output", output, least="1K"),
             output_action=_choice(
                 "output_action", output_action, ("drop", "kill")
@@ -126,18 +155,43 @@ class Policy(Record):
             packages=_choice("packages", packages, ("environment",)),
             preload=_modules("preload", preload),
             _env=_environment("env", env),
+            profile=profile,
+            require=_names("require", require, REQUIRABLE),
             start=_choice("start", start, ("zygote", "fork")),
             allow_threads=_truth("allow_threads", allow_threads),
         )
+        if profile == "compute":
+            self._check_compute()
         if self.start == "fork" and self.preload:
             raise PolicyError(
                 'preload does not go with start="fork", whose guest has '
                 "what its caller has imported: import it in the caller"
             )
 
+    def _check_compute(self) -> None:
+        for name in ("threads", "processes", "scratch_bytes"):
+            if getattr(self, name):
+                raise PolicyError(
+                    f"{name.partition('_')[0]} does not go with "
+                    'profile="compute", which has but memory to compute in: '
+                    'leave it out, or take profile="default"'
+                )
+        if self.start == "fork":
+            raise PolicyError(
+                'start="fork" does not go with profile="compute"'
+            )
+
     def replace(self, **changes: Any) -> Policy:
-        """Return a policy like this one but for the fields given."""
+        """Return a policy like this one but for the fields given.
+
+        With another profile, what has the old one's default gets the new
+        one's.
+        """
         fields = {name: getattr(self, name) for name in self._fields}
+        if changes.get("profile", self.profile) != self.profile:
+            for name, default in _DEFAULTS[self.profile].items():
+                if fields[name] == default:
+                    del fields[name]
         return Policy(**{**fields, **changes})
 
     __replace__ = replace
@@ -276,7 +330,9 @@ def _count(name: str, value: object, *, most: int) -> int:
     return value
 
 
-def _size(name: str, value: object, *, least: str) -> int | str:
+def _size(
+    name: str, value: object, *, least: str, zero: bool = False
+) -> int | str:
     if type(value) is not int and type(value) is not str:
         raise PolicyError(
             f"{name} must be a number of bytes or a string such as "
@@ -289,9 +345,12 @@ def _size(name: str, value: object, *, least: str) -> int | str:
             f"{name} must be a whole number of bytes, or one with K, M, G "
             f'or T after it such as "{least}", not {shown(value)}'
         ) from None
+    if zero and size == 0:
+        return value
     if not size_in_bytes(least) <= size <= size_in_bytes("1024T"):
+        none = "0, or " if zero else ""
         raise PolicyError(
-            f"{name} must be from {least} to 1024T, not {shown(value)}"
+            f"{name} must be {none}from {least} to 1024T, not {shown(value)}"
         )
     return value
 
@@ -327,6 +386,23 @@ def _modules(name: str, value: object) -> tuple[str, ...]:
                 f'"numpy" or "os.path", not {shown(module)}'
             )
     return modules
+
+
+def _names(name: str, value: object, known: Sequence[str]) -> tuple[str, ...]:
+    if type(value) not in (tuple, list, set, frozenset):
+        raise PolicyError(
+            f"{name} must be a set or tuple of names, such as "
+            f'("{known[0]}",), not {_type_name(value)}'
+        )
+    names: list[str] = []
+    for each in value:  # type: ignore[attr-defined]  # one of those above
+        if type(each) is not str or each not in known:
+            choices = ", ".join(map(repr, known))
+            raise PolicyError(
+                f"{name} must hold some of {choices}, not {shown(each)}"
+            )
+        names.append(each)
+    return tuple(sorted({*names}))
 
 
 def _environment(name: str, value: object) -> tuple[tuple[str, str], ...]:

@@ -70,6 +70,7 @@ class Template(Record):
     preload: tuple[str, ...] = ()
     several: bool = False  # runs may have more than one process
     threads: int = 0  # of libraries that are preloaded; 0: as they like
+    compute: bool = False  # no file, thread or process after preload
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
@@ -280,6 +281,7 @@ def build_plan(template: Template) -> bytes:
             template.mechanisms,
             template.fault,
             several=template.several,
+            compute=template.compute,
         )
     except OSError as error:
         # libseccomp hands its filter over in a file.
@@ -344,7 +346,8 @@ def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,
-        "scratch": scratch,
+        # To tmpfs, no size is no limit.
+        "scratch": scratch or 4096,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
         "processes": policy.processes,

@@ -30,8 +30,12 @@ enum csb_mechanism {
     CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
     CSB_MECH_SECCOMP = 1 << 6,  /* system call allow-list */
     CSB_MECH_ALL = (1 << 7) - 1,
-    /* Of a run, not of a plan: where the host has cgroups to give. */
+    /* Of a run, not of a plan: where the host has cgroups to give; where it
+     * could listen to what is denied; where it could give the run a user of
+     * its own. */
     CSB_MECH_CGROUP = 1 << 7,
+    CSB_MECH_NOTIFY = 1 << 8,
+    CSB_MECH_UID = 1 << 9,
 };
 
 enum csb_view_kind {
@@ -59,6 +63,7 @@ struct csb_plan {
     uint32_t filter_at, filter_count; /* struct sock_filter[] */
     uint32_t preload_at;              /* module names, comma-separated */
     uint32_t several;                 /* runs may have more than one process */
+    uint32_t compute;                 /* runs may only compute */
 };
 
 /* Checks that every offset and string lies inside the block.

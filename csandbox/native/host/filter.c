@@ -109,11 +109,11 @@ add_rule(scmp_filter_ctx context, int number,
 }
 
 static int
-add_rules(scmp_filter_ctx context, bool several)
+add_rules(scmp_filter_ctx context, unsigned flags)
 {
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
-        if (!csb_syscall_group_applies(group, several)) {
+        if (!csb_syscall_group_applies(group, flags)) {
             continue;
         }
         for (const struct csb_syscall_rule *rule = group->rules;
@@ -194,7 +194,7 @@ emit_answer(struct program *program, int number, int err)
 }
 
 static int
-emit_tail(struct program *program, bool several)
+emit_tail(struct program *program, unsigned flags)
 {
     int result =
         emit(program,
@@ -202,7 +202,7 @@ emit_tail(struct program *program, bool several)
                                           offsetof(struct seccomp_data, nr)));
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
-        if (!csb_syscall_group_applies(group, several)) {
+        if (!csb_syscall_group_applies(group, flags)) {
             continue;
         }
         for (const struct csb_syscall_rule *rule = group->rules;
@@ -221,7 +221,7 @@ emit_tail(struct program *program, bool several)
 }
 
 static int
-fill_context(scmp_filter_ctx context, bool several)
+fill_context(scmp_filter_ctx context, unsigned flags)
 {
     /* x32 and int 0x80 number the calls otherwise: they die. */
     int result = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH,
@@ -231,13 +231,13 @@ fill_context(scmp_filter_ctx context, bool several)
         result = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     }
     if (result == 0) {
-        result = add_rules(context, several);
+        result = add_rules(context, flags);
     }
     return result;
 }
 
 int
-csb_filter_compile(bool several, struct sock_filter **ret_program,
+csb_filter_compile(unsigned flags, struct sock_filter **ret_program,
                    unsigned short *ret_length)
 {
     __attribute__((cleanup(release_context))) scmp_filter_ctx context =
@@ -248,7 +248,7 @@ csb_filter_compile(bool several, struct sock_filter **ret_program,
     if (context == NULL || program.code == NULL) {
         return -ENOMEM;
     }
-    int result = fill_context(context, several);
+    int result = fill_context(context, flags);
     if (result == 0) {
         result = export_program(context, &program);
     }
@@ -256,7 +256,7 @@ csb_filter_compile(bool several, struct sock_filter **ret_program,
         return result;
     }
     redirect_unknown(&program);
-    result = emit_tail(&program, several);
+    result = emit_tail(&program, flags);
     if (result < 0) {
         return result;
     }

@@ -7,16 +7,18 @@
 #include "../common/plan.h"
 #include "../common/report.h"
 #include "filter.h"
+#include "syscalls.h"
 
 const char csb_plan_build_doc[] = PyDoc_STR(
     "build_plan(view, preload, uid, mechanisms, fault=None, "
-    "several=False)\n--\n\n"
+    "several=False, compute=False)\n--\n\n"
     "Compile a plan to bytes.  view: a list of (kind, source, target) in the\n"
     "order in which they are placed, kind one of 'tree', 'device',\n"
     "'symlink', 'mask', 'directory'; preload: module names, joined by\n"
     "commas; uid: what the zygote becomes, 0 to stay; mechanisms: the sum of\n"
-    "MECHANISMS; several: whether runs may have several processes; fault: "
-    "(step, errno) makes that step fail, for tests.");
+    "MECHANISMS; several: whether runs may have several processes;\n"
+    "compute: whether they may only compute; fault: (step, errno) makes that\n"
+    "step fail, for tests.");
 
 /* The block as it grows; offsets in it stay valid. */
 struct block {
@@ -115,12 +117,19 @@ done:
     return result;
 }
 
+static unsigned
+filter_flags(const struct csb_plan *plan)
+{
+    return (plan->several ? CSB_FILTER_SEVERAL : 0u) |
+           (plan->compute ? CSB_FILTER_COMPUTE : 0u);
+}
+
 static int
 append_filter(struct block *block, struct csb_plan *plan)
 {
     struct sock_filter *program = NULL;
     unsigned short length = 0;
-    int result = csb_filter_compile(plan->several, &program, &length);
+    int result = csb_filter_compile(filter_flags(plan), &program, &length);
     if (result < 0) {
         errno = -result;
         PyErr_SetFromErrno(PyExc_OSError);
@@ -166,22 +175,23 @@ set_fault(PyObject *fault, struct csb_plan *plan)
 PyObject *
 csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"view",  "preload", "uid", "mechanisms",
-                            "fault", "several", NULL};
+    static char *names[] = {"view",  "preload", "uid",     "mechanisms",
+                            "fault", "several", "compute", NULL};
     struct csb_plan plan = {.magic = CSB_PLAN_MAGIC};
     struct block block = {NULL, 0, 0};
     PyObject *view, *preload, *fault = Py_None, *bytes = NULL;
     uint32_t at;
-    int several = 0;
+    int several = 0, compute = 0;
 
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OII|Op", names,
-                                     &PyList_Type, &view, &preload, &plan.uid,
-                                     &plan.mechanisms, &fault, &several) ||
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!OII|Opp", names, &PyList_Type, &view, &preload,
+            &plan.uid, &plan.mechanisms, &fault, &several, &compute) ||
         set_fault(fault, &plan) < 0) {
         return NULL;
     }
     plan.several = (uint32_t)several;
+    plan.compute = (uint32_t)compute;
     if (append(&block, &plan, sizeof plan, &at) == 0 &&
         append_view(&block, view, &plan) == 0 &&
         append_filter(&block, &plan) == 0 &&

@@ -51,10 +51,21 @@ struct csb_syscall_group {
     unsigned flags; /* enum csb_group_flag */
 };
 
+/* What a filter is for. */
+enum csb_filter_flag {
+    CSB_FILTER_SEVERAL = 1,     /* runs that may have several processes */
+    CSB_FILTER_COMPUTE = 2,     /* runs that may only compute */
+    CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied */
+    CSB_FILTER_SHARED_PIDS = 8, /* there is no PID namespace of the run's */
+};
+
 static inline bool
-csb_syscall_group_applies(const struct csb_syscall_group *group, bool several)
+csb_syscall_group_applies(const struct csb_syscall_group *group,
+                          unsigned filter)
 {
-    return (group->flags & (several ? CSB_IF_ALONE : CSB_IF_SEVERAL)) == 0;
+    return (group->flags &
+            (filter & CSB_FILTER_SEVERAL ? CSB_IF_ALONE : CSB_IF_SEVERAL)) ==
+           0;
 }
 
 extern const struct csb_syscall_group csb_syscall_groups[];

@@ -6,9 +6,9 @@
 #include "syscalls.h"
 
 const char csb_tables_syscalls_doc[] = PyDoc_STR(
-    "syscalls(several=False, /)\n--\n\n"
+    "syscalls(several=False, compute=False, /)\n--\n\n"
     "The decided fate of each system call, in runs that may have several\n"
-    "processes or in those that may not: a list of (group, name, fate,\n"
+    "processes, may only compute, or neither: a list of (group, name, fate,\n"
     "errno), fate one of 'allow', 'errno', 'kill', 'narrow'.");
 
 static int
@@ -33,16 +33,18 @@ append_group(PyObject *list, const struct csb_syscall_group *group)
 PyObject *
 csb_tables_syscalls(PyObject *module, PyObject *args)
 {
-    int several = 0;
+    int several = 0, compute = 0;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "|p", &several)) {
+    if (!PyArg_ParseTuple(args, "|pp", &several, &compute)) {
         return NULL;
     }
+    unsigned flags = (several ? CSB_FILTER_SEVERAL : 0u) |
+                     (compute ? CSB_FILTER_COMPUTE : 0u);
     PyObject *list = PyList_New(0);
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          list != NULL && group->name != NULL; group++) {
-        if (csb_syscall_group_applies(group, several) &&
+        if (csb_syscall_group_applies(group, flags) &&
             append_group(list, group) < 0) {
             Py_CLEAR(list);
         }
