@@ -15,6 +15,7 @@ import io
 import linecache
 import os
 import pickle
+import select
 import signal
 import sys
 import time
@@ -43,6 +44,9 @@ LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
 
+# Without a job for so long, a cell ends.
+IDLE_SECONDS = 30
+
 REPR_LIMIT = 1000
 PROTOCOL = 5
 
@@ -53,8 +57,9 @@ _TOO_LARGE = {
     "where they take about twice their size; pass a larger memory=",
 }
 
-# Set by the bootstrap: the module _csandbox, and the text of _guest_values.py.
-CORE = VALUES_SOURCE = None
+# Set by the bootstrap: the module _csandbox, the text of _guest_values.py, and
+# the variables that most guests get.
+CORE = VALUES_SOURCE = ENVIRONMENT = None
 _values = None  # its code, once it is needed
 
 _NOTHING = b"\x80\4}."  # the pickle of no inputs
@@ -98,15 +103,23 @@ def main(live=None) -> None:
     if live is not None:
         share_by_files()
     first = os.getpid()
+    _reseed()
+    _set_environment(ENVIRONMENT)
+    _set_streams()
+    waits = live is None and not select.select([JOB_FD], [], [], 0)[0]
+    if waits:
+        signal.alarm(IDLE_SECONDS)
+        _rehearse()
     try:
         job = _read_job()
+        if waits:
+            signal.alarm(0)
         job["live"] = live
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
-    _reseed()
-    _set_environment(job["env"])
-    _set_streams()
+    if job["env"] != ENVIRONMENT or live is not None:
+        _set_environment(job["env"])
     sys.argv = list(job["argv"])
     sys.orig_argv = [sys.executable, *sys.argv]
     try:
@@ -130,6 +143,28 @@ def main(live=None) -> None:
         _spare.clear()
         _send(FRAME_ERROR, _account(error))
     _exit(0)
+
+
+def _rehearse() -> None:
+    """Touch what a job touches, while there is none: pages are copied now."""
+    argv = sys.argv
+    job = {
+        "kind": "source",
+        "source": "x = 1\nx + 1",
+        "filename": "<rehearsal>",
+        "outputs": None,
+        "payload": b"",
+        "stored": None,
+        "live": None,
+        "on_unsupported": "error",
+    }
+    job = pickle.loads(pickle.dumps(job, PROTOCOL))
+    _, outgoing = _encode_value(_do(job), job)
+    b"".join(outgoing.pickle)
+    _header(FRAME_VALUE, 1, INLINE)
+    linecache.cache.pop("<rehearsal>", None)
+    del sys.modules["__main__"]
+    sys.argv = argv
 
 
 def _account(error):

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from csandbox.shipping import Cargo
 
 FILENAME = "<guest>"
-# Beyond the policy's env: what programs cannot do without.
-ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-}
 
 
 def _pools(policy: Policy) -> dict[str, str]:
@@ -197,7 +191,7 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         **job,
         "payload": cargo.pickle,
         "stored": cargo.places,
-        "env": {**ENVIRONMENT, **_pools(policy), **policy.env},
+        "env": {**zygotes.ENVIRONMENT, **_pools(policy), **policy.env},
     }
     payload = pickle.dumps(job, 5)
     order = sys.byteorder

@@ -134,6 +134,7 @@ def run(
         jobs.stdin_bytes(stdin),
         policy,
         sink=lambda stream, chunk: streams[stream].write(chunk),
+        hurried=True,
     )
     for number, dropped in (
         (1, result.usage.stdout_dropped),
@@ -204,6 +205,7 @@ def _execute(
     *,
     sink: Sink | None = None,
     template: Template | None = None,
+    hurried: bool = False,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
     if template is None:
@@ -217,7 +219,9 @@ def _execute(
             if policy.start == "fork":
                 outcome = _fork(frame, live, stdin, policy, sink, template)
             else:
-                outcome = _start(frame, cargo, stdin, policy, sink, template)
+                outcome = _start(
+                    frame, cargo, stdin, policy, sink, template, hurried
+                )
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
@@ -257,6 +261,7 @@ def _fork(
 
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
+        cell.close()
     if outcome["ending"] == "setup":
         raise _setup_error(outcome)
     return outcome
@@ -269,13 +274,16 @@ def _start(
     policy: Policy,
     sink: Sink | None,
     template: Template,
+    hurried: bool,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote."""
     inputs = None
     try:
         if cargo.parts:
             inputs = _make_inputs(cargo)
-        return _communicate(frame, inputs, stdin, policy, sink, template)
+        return _communicate(
+            frame, inputs, stdin, policy, sink, template, hurried
+        )
     finally:
         if inputs is not None:
             inputs.close()
@@ -297,11 +305,22 @@ def _communicate(
     policy: Policy,
     sink: Sink | None,
     template: Template,
+    hurried: bool,
 ) -> dict[str, Any]:
     """See one cell to its end, and put right what became of its zygote."""
     for attempt in range(1, zygotes.ATTEMPTS + 1):
         zygote, cell = zygotes.start_run(template, policy, inputs)
-        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
+        outcome = _see_to_its_end(
+            cell,
+            frame,
+            stdin,
+            policy,
+            sink,
+            successor=zygotes.wants_successor(template, policy),
+            hurried=hurried,
+        )
+        zygotes.keep_successor(template, policy, zygote, cell)
+        cell.close()
         if outcome["ending"] == "setup":
             late = outcome["errno"] == ETIMEDOUT
             if not zygote.alive or (
@@ -323,7 +342,14 @@ def _communicate(
 
 
 def _see_to_its_end(
-    cell: Run, frame: bytes, stdin: bytes, policy: Policy, sink: Sink | None
+    cell: Run,
+    frame: bytes,
+    stdin: bytes,
+    policy: Policy,
+    sink: Sink | None,
+    *,
+    successor: bool = False,
+    hurried: bool = False,
 ) -> dict[str, Any]:
     try:
         return cell.communicate(
@@ -340,9 +366,12 @@ def _see_to_its_end(
             result=policy.result_bytes,
             signals=current_thread() is main_thread(),
             sink=sink,
+            successor=successor,
+            hurried=hurried,
         )
-    finally:
+    except BaseException:
         cell.close()
+        raise
 
 
 def _cpu_time(policy: Policy) -> float:

@@ -15,6 +15,7 @@ from threading import RLock
 from time import monotonic, sleep
 
 from csandbox import _csandbox, cgroups
+from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -38,6 +39,13 @@ ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 # Executed in this order, in one namespace.
 GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
 
+# Beyond the policy's env: what programs cannot do without.
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+}
+
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
 _FLAGS = ("-I", "-S", "-B", "-X", "utf8")
@@ -59,6 +67,7 @@ for _path in {guest!r}:
 _guest["CORE"] = _core
 with open({values!r}, "rb") as _file:
     _guest["VALUES_SOURCE"] = _file.read()
+_guest["ENVIRONMENT"] = {environment!r}
 _core.serve(_guest["preload"])
 _guest["main"]()
 """
@@ -85,8 +94,10 @@ class _Registry:
         # Weak, so that one which an exception made homeless is closed.
         self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
+        self.armed = Armed()
 
     def close(self) -> None:
+        self.armed.close()
         zygotes, self.zygotes = self.zygotes, {}
         for zygote in zygotes.values():
             zygote.close()
@@ -113,6 +124,10 @@ def start_run(
     template: Template, policy: Policy, inputs: Inputs | None = None
 ) -> tuple[Zygote, Run]:
     """Return a cell in the making, of a zygote that is started if need be."""
+    if inputs is None:
+        armed = _registry.armed.take(_kind(template, policy))
+        if armed is not None:
+            return armed
     for _ in range(ATTEMPTS):
         zygote = _zygote(template)
         try:
@@ -127,6 +142,36 @@ def start_run(
             # It was killed while idle, and nothing was lost by it.
             discard(template, zygote)
     raise unavailable("boot", 0, "killed again and again")
+
+
+def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
+    """Return what cells that can stand for each other have in common."""
+    return (
+        template,
+        policy.memory,
+        policy.scratch,
+        policy.threads,
+        policy.processes,
+        policy.cpu_seconds,
+        policy.result,
+    )
+
+
+def wants_successor(template: Template, policy: Policy) -> bool:
+    """Whether a run shall have a cell like its own armed meanwhile."""
+    return _registry.armed.wants(_kind(template, policy)) and not isinstance(
+        cgroups.current(), cgroups.Base
+    )
+
+
+def keep_successor(
+    template: Template, policy: Policy, zygote: Zygote, run: Run
+) -> None:
+    """Let the cell wait that was armed during a run, if there is one."""
+    successor = run.successor()
+    if successor is not None:
+        _registry.runs.add(successor)
+        _registry.armed.put(_kind(template, policy), zygote, successor)
 
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
@@ -216,14 +261,22 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
             result=0,
             signals=False,
             sink=None,
+            successor=False,
+            hurried=False,
         )
     finally:
         cell.close()
     return outcome["ending"] not in ("setup", "lost")
 
 
+def disarm() -> None:
+    """End the cells that wait for jobs."""
+    _registry.armed.close()
+
+
 def shutdown() -> None:
     """End all zygotes, unless one has runs."""
+    disarm()
     if not _registry.runs:
         _registry.close()
 
@@ -319,6 +372,7 @@ def _bootstrap() -> str:
         core=os.path.abspath(_csandbox.__file__),
         guest=[os.path.join(here, name) for name in GUEST_FILES],
         values=os.path.join(here, "_guest_values.py"),
+        environment=ENVIRONMENT,
     )
 
 

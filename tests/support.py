@@ -291,6 +291,7 @@ class Snapshot:
     """What there was before a test."""
 
     def __init__(self):
+        zygotes.disarm()
         self.processes = descendants(os.getpid())
         self.descriptors = open_descriptors()
 
@@ -307,6 +308,7 @@ class Snapshot:
 
     def check(self, seconds=10.0):
         """Fail unless everything a test made is gone, or soon will be."""
+        zygotes.disarm()
         end = time.monotonic() + seconds
         left = self.differences()
         while left and time.monotonic() < end:

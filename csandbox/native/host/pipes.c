@@ -69,10 +69,8 @@ read_report(struct csb_watch *watch)
         return 0;
     }
     watch->ready = 1;
-    if (watch->ending == CSB_ENDING_NONE) {
-        watch->started = csb_watch_clock();
-        watch->deadline = watch->started + watch->timeout;
-        csb_meter_begin(&watch->meter, watch->started);
+    if (watch->ending == CSB_ENDING_NONE && watch->timeout > 0) {
+        csb_watch_begin(watch); /* it has a job */
     }
     return 1;
 }

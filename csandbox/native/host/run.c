@@ -28,6 +28,13 @@ typedef struct {
     pid_t owner;              /* in a fork of it the run is not ours to kill */
     bool used;                /* communicate() was called: one job, one cell */
     bool driven;              /* ... and has not returned */
+    /* What it takes to ask for another like it. */
+    PyObject *zygote; /* a reference: its control socket stays open */
+    int control;
+    struct csb_limits limits;
+    uint64_t store;
+    struct csb_watch next; /* the cell that has been asked for meanwhile */
+    bool has_next;
 } RunObject;
 
 static void
@@ -160,30 +167,20 @@ send_request(int control, const struct csb_limits *limits, const int *fds)
     return csb_send(control, &request, sizeof request, attached, count);
 }
 
-PyObject *
-csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
-                uint64_t store, int inputs, PyObject *leaf)
+/* Asks for a cell; closes the descriptor of its cgroup.  Needs no GIL. */
+static int
+ask(struct csb_watch *watch, int control, const struct csb_limits *limits,
+    uint64_t store, int inputs, int cgroup)
 {
-    PyTypeObject *type = csb_module_state(module)->run_type;
     int fds[CSB_FD_COUNT];
 
-    RunObject *self = (RunObject *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    clear_watch(&self->watch);
-    self->owner = getpid();
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         fds[i] = -1;
     }
-    if (make_leaf(module, &self->watch, leaf, limits, store,
-                  &fds[CSB_FD_CGROUP]) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    int result = open_channel(&self->watch, store, fds);
+    fds[CSB_FD_CGROUP] = cgroup;
+    int result = open_channel(watch, store, fds);
     if (result == 0) {
-        fds[CSB_FD_STORE] = self->watch.store;
+        fds[CSB_FD_STORE] = watch->store;
         fds[CSB_FD_INPUTS] = inputs;
         result = send_request(control, limits, fds);
     }
@@ -191,6 +188,57 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         csb_close(&fds[i]);
     }
+    return result;
+}
+
+/* While a cell is at its job, the next one like it is asked for. */
+static void
+ask_for_next(struct csb_watch *watch)
+{
+    RunObject *self =
+        (RunObject *)((char *)watch - offsetof(RunObject, watch));
+    clear_watch(&self->next);
+    if (ask(&self->next, self->control, &self->limits, self->store, -1, -1) <
+        0) {
+        csb_watch_close(&self->next); /* then there is none */
+        return;
+    }
+    self->has_next = true;
+}
+
+static RunObject *
+new_run(PyObject *module, PyObject *zygote)
+{
+    PyTypeObject *type = csb_module_state(module)->run_type;
+    RunObject *self = (RunObject *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        clear_watch(&self->watch);
+        clear_watch(&self->next);
+        self->owner = getpid();
+        self->zygote = Py_NewRef(zygote);
+    }
+    return self;
+}
+
+PyObject *
+csb_run_request(PyObject *module, PyObject *zygote, int control,
+                const struct csb_limits *limits, uint64_t store, int inputs,
+                PyObject *leaf)
+{
+    int cgroup = -1;
+
+    RunObject *self = new_run(module, zygote);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->control = control;
+    self->limits = *limits;
+    self->store = store;
+    if (make_leaf(module, &self->watch, leaf, limits, store, &cgroup) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    int result = ask(&self->watch, control, limits, store, inputs, cgroup);
     if (result < 0) {
         Py_DECREF(self);
         errno = -result;
@@ -356,6 +404,9 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
     watch->input.size = (size_t)input->len;
     watch->timeout = (int64_t)(timeout * 1e9);
     watch->deadline = csb_watch_clock() + (int64_t)(setup_timeout * 1e9);
+    if (watch->ready) {
+        csb_watch_begin(watch);
+    }
     return 0;
 }
 
@@ -363,7 +414,7 @@ PyDoc_STRVAR(
     communicate_doc,
     "communicate($self, job, input, *, timeout, setup_timeout, cpu_time,\n"
     "            memory, tasks, processes, output, output_kills, result,\n"
-    "            signals, sink)\n"
+    "            signals, sink, successor, hurried)\n"
     "--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
@@ -373,7 +424,9 @@ PyDoc_STRVAR(
     "each stream; output_kills:\n"
     "whether more end the run; result: most bytes of a result; sink(stream,\n"
     "bytes): called as output comes, None to collect it; signals: whether to\n"
-    "look for them, as the main thread must.  Returns a dict that says how\n"
+    "look for them, as the main thread must; successor: whether to ask for\n"
+    "another cell of the same limits meanwhile; hurried: whether a value is\n"
+    "enough, and what the run used need not be known.  Returns a dict that says how\n"
     "it ended.  An exception of a signal handler or of the sink kills the "
     "run\n"
     "and is raised.");
@@ -385,21 +438,25 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
                             "setup_timeout", "cpu_time",  "memory",
                             "tasks",         "processes", "output",
                             "output_kills",  "result",    "signals",
-                            "sink",          NULL};
+                            "sink",          "successor", "hurried",
+                            NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
     double timeout, setup_timeout, cpu_time;
     unsigned long long memory, output, result;
     unsigned tasks, processes;
-    int signals = 0, output_kills = 0;
+    int signals = 0, output_kills = 0, successor = 0, hurried = 0;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "y*y*$dddKIIKpKpO", names, &job, &input, &timeout,
+            args, kwargs, "y*y*$dddKIIKpKpOpp", names, &job, &input, &timeout,
             &setup_timeout, &cpu_time, &memory, &tasks, &processes, &output,
-            &output_kills, &result, &signals, &sink)) {
+            &output_kills, &result, &signals, &sink, &successor, &hurried)) {
         return NULL;
     }
+    self->watch.meter.tasks = tasks + processes;
+    self->watch.meter.memory_limit = memory;
+    self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
         self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
         self->watch.meter.memory_limit = memory;
@@ -410,7 +467,10 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;
         self->watch.streaming = sink != Py_None;
-        self->watch.signal_check = signals ? 1 : 0; /* at once, and on */
+        self->watch.hurried = hurried;
+        self->watch.on_sent = successor ? ask_for_next : NULL;
+        self->watch.signal_check =
+            signals ? csb_watch_clock() + CSB_SIGNAL_PERIOD : 0;
         self->driven = true;
         int ended = csb_drive(&self->watch, &self->relief, sink);
         self->driven = false;
@@ -452,7 +512,7 @@ PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
 static void
 abandon(RunObject *self)
 {
-    self->watch.exited = 1;
+    self->watch.exited = self->next.exited = 1;
     csb_cgroup_forget(&self->watch.cgroup);
     if (self->watch.ending == CSB_ENDING_NONE) {
         self->watch.ending = CSB_ENDING_CANCELLED;
@@ -469,7 +529,47 @@ run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         return run_kill(op, NULL);
     }
     csb_watch_close(&self->watch);
+    csb_watch_close(&self->next);
+    self->has_next = false;
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(successor_doc,
+             "successor($self, /)\n--\n\n"
+             "The cell that communicate() has asked for, a Run, or None.");
+
+static PyObject *
+run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    RunObject *self = (RunObject *)op;
+    if (!self->has_next || self->owner != getpid()) {
+        Py_RETURN_NONE;
+    }
+    RunObject *next =
+        new_run(PyType_GetModule(Py_TYPE(op)), self->zygote);
+    if (next == NULL) {
+        return NULL;
+    }
+    next->control = self->control;
+    next->limits = self->limits;
+    next->store = self->store;
+    next->watch = self->next;
+    clear_watch(&self->next);
+    self->has_next = false;
+    return (PyObject *)next;
+}
+
+PyDoc_STRVAR(waits_doc, "waits($self, /)\n--\n\n"
+                        "Whether the cell is ready for its job, or will be.");
+
+static PyObject *
+run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    RunObject *self = (RunObject *)op;
+    if (self->used || self->watch.status < 0 || self->owner != getpid()) {
+        Py_RETURN_FALSE;
+    }
+    return PyBool_FromLong(csb_watch_peek(&self->watch));
 }
 
 static void
@@ -485,6 +585,8 @@ run_dealloc(PyObject *op)
         abandon(self);
     }
     csb_watch_close(&self->watch);
+    csb_watch_close(&self->next);
+    Py_XDECREF(self->zygote);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -494,6 +596,8 @@ static PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS, communicate_doc},
     {"kill", run_kill, METH_NOARGS, kill_doc},
     {"close", run_close, METH_NOARGS, close_doc},
+    {"successor", run_successor, METH_NOARGS, successor_doc},
+    {"waits", run_waits, METH_NOARGS, waits_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -21,8 +21,6 @@
 /* From the kill to the zygote's word that nothing is left.  A guest can make
  * the kernel take long over its remains, but not the caller wait for it. */
 #define KILL_GRACE (2 * SECOND)
-/* A signal may come just before ppoll(), or to another thread. */
-#define SIGNAL_PERIOD (SECOND / 10)
 /* Many times what a pipe can hold. */
 #define DRAIN_CHUNKS 64
 /* Of a cgroup, a millisecond apart. */
@@ -411,7 +409,7 @@ signals_are_due(struct csb_watch *watch)
         now < watch->signal_check) {
         return 0;
     }
-    watch->signal_check = now + SIGNAL_PERIOD;
+    watch->signal_check = now + CSB_SIGNAL_PERIOD;
     return 1;
 }
 
@@ -422,7 +420,52 @@ has_output(const struct csb_watch *watch)
            (watch->streams[0].size > 0 || watch->streams[1].size > 0);
 }
 
-/* All writers are dead. */
+/* Once it is killed, what it was good for is here. */
+static int
+may_leave(const struct csb_watch *watch)
+{
+    return watch->hurried && watch->ending == CSB_ENDING_FRAME &&
+           watch->payload != NULL && watch->killed && watch->cgroup.base < 0;
+}
+
+static void
+look_whether_sent(struct csb_watch *watch)
+{
+    void (*on_sent)(struct csb_watch *) = watch->on_sent;
+    if (on_sent != NULL && watch->ready && watch->job.sent == watch->job.size &&
+        watch->ending == CSB_ENDING_NONE) {
+        watch->on_sent = NULL;
+        on_sent(watch);
+    }
+}
+
+void
+csb_watch_begin(struct csb_watch *watch)
+{
+    watch->started = csb_watch_clock();
+    watch->deadline = watch->started + watch->timeout;
+    csb_meter_begin(&watch->meter, watch->started);
+}
+
+int
+csb_watch_peek(struct csb_watch *watch)
+{
+    struct pollfd set[POLL_COUNT];
+    const struct timespec now = {0, 0};
+    int count;
+
+    do {
+        fill_poll_set(watch, set);
+        set[POLL_JOB].fd = set[POLL_INPUT].fd = -1;
+        count = ppoll(set, POLL_COUNT, &now, NULL);
+        if (count > 0) {
+            handle(watch, set);
+        }
+    } while (count > 0 && !watch->exited && watch->ending == CSB_ENDING_NONE);
+    return !watch->exited && watch->ending == CSB_ENDING_NONE;
+}
+
+/* All writers are dead, or dying. */
 static void
 conclude(struct csb_watch *watch)
 {
@@ -441,7 +484,7 @@ csb_watch_next(struct csb_watch *watch)
 {
     struct pollfd set[POLL_COUNT];
 
-    while (!watch->exited) {
+    while (!watch->exited && !may_leave(watch)) {
         if (signals_are_due(watch)) {
             return CSB_NEWS_INTERRUPTED;
         }
@@ -456,6 +499,7 @@ csb_watch_next(struct csb_watch *watch)
         if (count > 0) {
             csb_forklock_enter();
             handle(watch, set);
+            look_whether_sent(watch);
             csb_forklock_leave();
         }
         if (csb_pipes_reserving(watch)) {

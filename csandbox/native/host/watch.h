@@ -40,6 +40,9 @@ enum csb_news {
     CSB_NEWS_RELIEVED,    /* the caller takes over from its stand-in */
 };
 
+/* ns; a signal may come just before ppoll(), or to another thread. */
+#define CSB_SIGNAL_PERIOD 100000000ll
+
 /* Bytes that are read of a stream at once. */
 #define CSB_CHUNK (64 * 1024)
 
@@ -81,6 +84,9 @@ struct csb_watch {
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
+    int hurried; /* a value is enough: its end need not be awaited */
+    /* Called once, when the cell has all of its job. */
+    void (*on_sent)(struct csb_watch *watch);
     /* Of relief.c. */
     int relief;     /* eventfd: the caller is back; -1: not needed yet */
     int unattended; /* the stand-in drives: it takes no output, and signals
@@ -119,6 +125,13 @@ int64_t csb_watch_clock(void);
  * it returns only when it is over or relieved.  After CSB_NEWS_DONE it may be
  * called again. */
 enum csb_news csb_watch_next(struct csb_watch *watch);
+
+/* Takes in what has come so far, without waiting.  Whether a cell that has no
+ * job yet is alive, or in the making. */
+int csb_watch_peek(struct csb_watch *watch);
+
+/* From now on the run's time counts, of a cell that is ready. */
+void csb_watch_begin(struct csb_watch *watch);
 
 /* Decides the ending, unless it is decided, and kills the run; then
  * csb_watch_next() must be called until CSB_NEWS_DONE. */

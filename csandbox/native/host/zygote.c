@@ -475,7 +475,7 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, self->control, &limits, values[7], inputs,
+    return csb_run_request(module, op, self->control, &limits, values[7], inputs,
                            args[NUMBERS + 1]);
 }
 
