@@ -13,6 +13,7 @@ import builtins
 import gc
 import io
 import linecache
+import mmap
 import os
 import pickle
 import select
@@ -66,8 +67,9 @@ _NOTHING = b"\x80\4}."  # the pickle of no inputs
 _NO_ROOM = pickle.dumps(
     {"type": "MemoryError", "traceback": "", "message": ""}, PROTOCOL
 )
-# Address space that every cell has beyond its limit, to tell of its end.
-_spare = [bytearray(8 * 1024 * 1024)]
+# Address space that every cell has beyond its limit, to tell of its end.  Not
+# a bytearray, which is written to: each fork would share so many pages.
+_spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
 _order = sys.byteorder
 
 
