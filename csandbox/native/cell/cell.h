@@ -33,6 +33,7 @@ struct csb_cell {
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
     uint64_t anonymous;    /* bytes that it holds of anonymous memory */
+    int *listened;         /* set if the host listens to what is denied */
 };
 
 /* Locks the calling process down for good, in the one order that works, and
@@ -51,7 +52,7 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
-int csb_forks_ask(const struct csb_cell *cell);
+int csb_notify_begin(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
 

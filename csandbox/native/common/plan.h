@@ -61,9 +61,12 @@ struct csb_plan {
     uint32_t uid; /* user and group the zygote becomes; 0: stays as it is */
     uint32_t view_at, view_count;     /* struct csb_view_entry[] */
     uint32_t filter_at, filter_count; /* struct sock_filter[] */
-    uint32_t preload_at;              /* module names, comma-separated */
-    uint32_t several;                 /* runs may have more than one process */
-    uint32_t compute;                 /* runs may only compute */
+    uint32_t told_at, told_count; /* ... in its place if the host listens */
+    uint32_t listener_at, listener_count; /* ... to which it listens */
+    uint32_t filter_flags;                /* enum csb_filter_flag */
+    uint32_t preload_at;                  /* module names, comma-separated */
+    uint32_t several; /* runs may have more than one process */
+    uint32_t compute; /* runs may only compute */
 };
 
 /* Checks that every offset and string lies inside the block.
@@ -78,6 +81,10 @@ const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
 
 /* The first of plan->filter_count instructions. */
 const struct sock_filter *csb_plan_filter(const struct csb_plan *plan);
+
+/* The first of plan->told_count, of plan->listener_count instructions. */
+const struct sock_filter *csb_plan_told(const struct csb_plan *plan);
+const struct sock_filter *csb_plan_listener(const struct csb_plan *plan);
 
 /* 0, or -errno when the plan asks for this step to fail. */
 int csb_plan_fault(const struct csb_plan *plan, uint32_t step);

@@ -18,6 +18,7 @@
 #include "../common/store.h"
 #include "drive.h"
 #include "region.h"
+#include "told.h"
 #include "zygote.h"
 
 typedef struct {
@@ -46,7 +47,7 @@ clear_watch(struct csb_watch *watch)
         .cell = -1,
         .scratch = -1,
         .cgroup = CSB_CGROUP_NOTHING,
-        .forks = {.listener = -1},
+        .notify = {.listener = -1},
         .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
 }
@@ -218,6 +219,7 @@ static const char *const ending_names[] = {
     [CSB_ENDING_MEMORY] = "memory",
     [CSB_ENDING_OUTPUT] = "output",
     [CSB_ENDING_PROCESSES] = "processes",
+    [CSB_ENDING_DENIED] = "denied",
 };
 
 /* The value's bytes, and the store that they may refer to: each a new
@@ -288,13 +290,13 @@ processor_time(const struct csb_watch *watch, double *ret_user,
 static unsigned
 peak_processes(const struct csb_watch *watch)
 {
-    return watch->forks.peak > 0 ? watch->forks.peak : 1;
+    return watch->notify.forks.peak > 0 ? watch->notify.forks.peak : 1;
 }
 
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
-    PyObject *payload, *region;
+    PyObject *payload, *region, *told = csb_told_list(&watch->notify);
     const struct csb_stream *out = &watch->streams[0];
     const struct csb_stream *err = &watch->streams[1];
     double wall = watch->started != 0
@@ -303,6 +305,9 @@ report_outcome(PyObject *module, struct csb_watch *watch)
 
     double user, system;
 
+    if (told == NULL) {
+        return NULL;
+    }
     processor_time(watch, &user, &system);
     int taken = take_payload(module, watch, &payload, &region);
     if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
@@ -311,13 +316,19 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         taken = take_payload(module, watch, &payload, &region);
     }
     if (taken < 0) {
+        Py_DECREF(told);
         return NULL;
     }
     return Py_BuildValue(
-        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
+        "{s:N, s:K, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, "
+        "s:y#, s:y#, "
         "s:K, s:K, "
         "s:K, "
         "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
+        "violations", told, "untold",
+        watch->notify.violations == NULL
+            ? 0ull
+            : (unsigned long long)watch->notify.violations->rest,
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
@@ -405,7 +416,7 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.meter.memory_limit = memory;
         self->watch.meter.tasks = tasks + processes;
         self->watch.meter.several = processes > 0;
-        self->watch.forks.most = processes;
+        self->watch.notify.forks.most = processes;
         self->watch.output_limit = (size_t)output;
         self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;

@@ -214,6 +214,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
 {
     struct csb_run *run = NULL;
     enum csb_step step = CSB_STEP_INIT;
+    int listened = 0;
     struct csb_cell cell = {
         .plan = zygote->plan,
         .limits = &request->limits,
@@ -221,6 +222,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         .proc = zygote->proc,
         .status = fds[CSB_FD_STATUS],
         .scratch = -1,
+        .listened = &listened,
     };
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         cell.fds[i] = i == CSB_FD_STATUS ? -1 : fds[i];
