@@ -9,7 +9,15 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
+from csandbox import (
+    _csandbox,
+    accounts,
+    cgroups,
+    jobs,
+    places,
+    violations,
+    zygotes,
+)
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -231,6 +239,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
+        violations=violations.of_run(outcome, policy),
         isolation=_isolation(outcome),
     )
 
@@ -371,6 +380,9 @@ def _judge(
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
+    if ending == "denied":
+        call = violations.fatal_call(outcome)
+        return None, GuestCrash(signal.SIGSYS, call)
     if ending == "cancelled":
         return None, _cancelled()
     limit = _limit_error(outcome, policy)
@@ -473,6 +485,7 @@ def _open_frame(
         return value, None
     told: SandboxError | None
     if kind == _csandbox.FRAME_ERROR:
+        outcome["account"] = value
         told = accounts.guest_error(value)
     else:
         told = accounts.refused_value(value, _way_out)

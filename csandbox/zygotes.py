@@ -36,7 +36,12 @@ _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
 # Executed in this order, in one namespace.
-GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
+GUEST_FILES = (
+    "_guest_errors.py",
+    "_guest_mmap.py",
+    "_guest_tried.py",
+    "_guest.py",
+)
 
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
