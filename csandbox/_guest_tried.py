@@ -26,7 +26,10 @@ _watched = None  # {(kind, path): line}, once there is somebody to be told
 def tried_by(error):
     """Return what an uncaught exception says of files, as plain data."""
     try:
-        return [*_file_of(error), *_tried_before()][:TRIED_LIMIT]
+        told = [*_file_of(error)]
+        paths = {each["path"] for each in told}
+        told += [each for each in _tried_before() if each["path"] not in paths]
+        return told[:TRIED_LIMIT]
     except BaseException:  # it lies about itself
         return []
 
@@ -78,10 +81,9 @@ def _kind_of(number, path):
 def _is_outside(path):
     if not os.path.isabs(path):
         return True  # of a directory that the caller may have had in mind
-    folder = os.path.dirname(os.path.normpath(path))
-    return folder == "/" or not (
-        os.path.isdir(folder) or path.startswith(SCRATCH_PLACES)
-    )
+    places = (sys.prefix, sys.base_prefix, *filter(None, sys.path))
+    inside = tuple(each.rstrip("/") + "/" for each in places)
+    return not os.path.normpath(path).startswith(SCRATCH_PLACES + inside)
 
 
 def _line_of(error):
@@ -115,7 +117,8 @@ def watch() -> None:
 def _look(event, arguments) -> None:
     try:
         if event == "import":
-            _note("module", arguments[0])
+            if _is_asked_by_program():
+                _note("module", arguments[0])
         elif event == "open":
             path, _, flags = arguments
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
@@ -124,6 +127,17 @@ def _look(event, arguments) -> None:
             _note("read", arguments[0])
     except BaseException:
         return  # a program ends by its own errors only
+
+
+def _is_asked_by_program():
+    """Whether it is its own import: libraries try for what is optional."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith("<frozen "):
+            return _is_own(name)
+        frame = frame.f_back
+    return False
 
 
 def _note(kind, name) -> None:

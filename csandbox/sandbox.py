@@ -47,7 +47,11 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
+_IN_FORCE = {
+    **_csandbox.MECHANISMS,
+    cgroups.NAME: _csandbox.CGROUP,
+    "user notification": _csandbox.NOTIFY,
+}
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -189,15 +193,18 @@ def run_program(
     stdin: bytes,
     policy: Policy,
     on_output: Sink,
+    explained: bool = False,
 ) -> Result:
     """Run a program for the command line.
 
     `on_output(1 or 2, chunk)` gets its output as it comes; what it raises
-    ends the run and comes out of here.
+    ends the run and comes out of here.  `explained`: its value is the guest's
+    own account of what it could not get, for violations.told_by_guest().
     """
     jobs.check_source(source)
     # A program's value is nobody's: none is asked for.
     job, cargo = jobs.source_job(source, filename, argv, {}, ())
+    job["explain"] = explained
     return _execute(job, cargo, stdin, policy, sink=on_output)
 
 

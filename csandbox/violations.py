@@ -109,11 +109,15 @@ def _file(
 def options(violations: Iterable[Violation]) -> tuple[str, ...]:
     """Return the policy that would permit what can be permitted.
 
-    As options of the command line, such as "--processes 1".
+    As options of the command line, such as "--processes", "1".
     """
     most: dict[str, int] = {}
     for each in violations:
         if each.permitted_by is not None:
             name, _, value = each.permitted_by.partition("=")
             most[name] = max(most.get(name, 0), int(value))
-    return tuple(f"--{name} {value}" for name, value in most.items())
+    return tuple(
+        word
+        for name, value in most.items()
+        for word in (f"--{name}", str(value))
+    )

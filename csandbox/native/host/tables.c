@@ -96,6 +96,7 @@ csb_tables_add(PyObject *module)
         long value;
     } numbers[] = {
         {"CGROUP", CSB_MECH_CGROUP},
+        {"NOTIFY", CSB_MECH_NOTIFY},
         {"FRAME_MAGIC", CSB_FRAME_MAGIC},
         {"FRAME_JOB", CSB_FRAME_JOB},
         {"FRAME_VALUE", CSB_FRAME_VALUE},
