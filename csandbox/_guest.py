@@ -1,8 +1,8 @@
 """What runs inside: in the zygote `preload`, in each cell `main`.
 
 With the other files of that name, whose namespace it shares, the only Python
-of ours on the guest's side.  Nothing here is trusted by the host: a guest may have
-changed all of it.  It is loaded by path, before the package's directory
+of ours on the guest's side.  Nothing here is trusted by the host: a guest may
+have changed all of it.  It is loaded by path, before the package's directory
 disappears from view, and must import nothing of it.  Its builtins are a copy,
 so that what a guest does to its own does not show here.
 """

@@ -10,7 +10,18 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import CORE, STORE_FD, _read_job, _renamed, preload
+    from csandbox._guest import (
+        CORE,
+        FRAME_RESERVE,
+        HUGE,
+        JOB_FD,
+        STORE_FD,
+        _header,
+        _read_job,
+        _renamed,
+        _write,
+        preload,
+    )
 
 # Of the standard library what computes and nothing else, of all versions:
 # about 40 ms and 15 MB, once in a zygote.  Left out is what needs files,
@@ -39,7 +50,7 @@ encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape
 encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32
 encodings.utf_32_be encodings.utf_32_le encodings.utf_7 encodings.utf_8
 encodings.utf_8_sig
-""".split()
+"""
 
 # What packages import when a function is first called.
 _LATER = {
@@ -58,7 +69,10 @@ _LATER = {
     """,
 }
 
-_HOW = 'profile="compute" imports no more than it began with: name it in'
+_HOW = (
+    'No module named {0!r}: profile="compute" can import what it began '
+    "with; name it in preload=({0!r},)"
+)
 _settled = False
 
 
@@ -78,7 +92,7 @@ def _preload_to_compute(names: str, preload=preload) -> None:
 
 def _importable(names):
     """Yield those of the lists that this Python, or a package, has."""
-    wanted = [*_MODULES]
+    wanted = _MODULES.split()
     for name in names.split(","):
         package = name.partition(".")[0]
         later = _LATER.get(package, "").split()
@@ -95,17 +109,10 @@ class _NotHere:
     """The last finder of modules, which says what to do."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
-        # Only of import statements: importlib.util.find_spec() says None.
-        asks = sys._getframe(2).f_code.co_name
-        if asks != "_find_and_load_unlocked":
-            return None
-        top = name.partition(".")[0]
-        package = top if top not in sys.modules else name
-        raise ModuleNotFoundError(
-            f"No module named {name!r}: {_HOW} preload=({package!r},)",
-            name=name,
-        )
+    def find_spec(name, _path=None, _target=None):
+        # Only to imports: importlib.util.find_spec() asks as well.
+        if sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":
+            raise ModuleNotFoundError(_HOW.format(name), name=name)
 
 
 def _own_code(function):
@@ -130,19 +137,25 @@ def _room_of_store():
     return _room
 
 
-def _fill_in_order(parts, _end) -> None:
-    """Write parts to the store one after another, with the gaps between."""
-    end = 0
+def _fill_in_order(parts, end) -> None:
+    """Write parts to the store one after another, with the gaps between.
+
+    Large ones piece by piece, as the host answers that it has taken huge
+    pages for the next: see csb_store_piece().
+    """
+    done, ready, piece = 0, end, 0
+    if end >= HUGE:
+        _write(_header(FRAME_RESERVE, end, 0))
+        ready, piece = 0, max(2 * HUGE, -(-(end // 1024 + 1) // HUGE) * HUGE)
     for start, data in parts:
-        _write_to_store(bytes(start - end))
-        _write_to_store(data)
-        end = start + memoryview(data).nbytes
-
-
-def _write_to_store(data) -> None:
-    rest = memoryview(data).cast("B")
-    while rest:
-        rest = rest[os.write(STORE_FD, rest) :]
+        for each in (bytes(start - done), data):
+            rest = memoryview(each).cast("B")
+            while rest:
+                if done == ready:
+                    huge = os.read(JOB_FD, 1) == b"\1"
+                    ready = done + piece if huge else end
+                count = os.write(STORE_FD, rest[: ready - done])
+                done, rest = done + count, rest[count:]
 
 
 def _keep(descriptor) -> None:

@@ -353,8 +353,7 @@ def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,
-        # To tmpfs, no size is no limit.
-        "scratch": scratch or 4096,
+        "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
         "processes": policy.processes,

@@ -106,7 +106,7 @@ csb_landlock_apply(const struct csb_cell *cell)
         return -errno;
     }
     int result = allow_inherited(cell->paths, ruleset);
-    if (result == 0) {
+    if (result == 0 && cell->limits->scratch != 0) {
         result =
             allow_scratch(ruleset, rules.handled_fs, (int)cell->plan->several);
     }

@@ -94,11 +94,13 @@ fail_setup(struct csb_watch *watch, const struct csb_report *report)
 
 static void
 take_spawned(struct csb_watch *watch, const struct csb_status *status,
-             const int *fds)
+             const int *fds, int count)
 {
     watch->init = fds[CSB_SPAWNED_INIT];
     watch->cell = fds[CSB_SPAWNED_CELL];
-    watch->scratch = fds[CSB_SPAWNED_SCRATCH];
+    if (count == CSB_SPAWNED_COUNT) {
+        watch->scratch = fds[CSB_SPAWNED_SCRATCH];
+    }
     watch->meter.cell = watch->cell;
     watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
@@ -121,8 +123,8 @@ read_status(struct csb_watch *watch)
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_SPAWNED &&
-        count == CSB_SPAWNED_COUNT && watch->init < 0) {
-        take_spawned(watch, &status, fds);
+        count >= CSB_SPAWNED_SCRATCH && watch->init < 0) {
+        take_spawned(watch, &status, fds, count);
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_FORKS &&

@@ -147,7 +147,10 @@ make_scratch(const struct csb_zygote *zygote, const struct csb_limits *limits,
              int *ret_mount)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_SCRATCH);
-    return fault < 0 ? fault : csb_scratch_make(limits, ret_mount);
+    if (fault < 0 || limits->scratch == 0) {
+        return fault;
+    }
+    return csb_scratch_make(limits, ret_mount);
 }
 
 static int
@@ -165,8 +168,10 @@ tell_spawned(int status, const struct csb_cell *cell, int init, pid_t pid)
     if (fds[CSB_SPAWNED_CELL] < 0) {
         return -errno;
     }
+    const int count =
+        cell->scratch < 0 ? CSB_SPAWNED_SCRATCH : CSB_SPAWNED_COUNT;
     /* If the host has gone, its end of the socket says so in poll(). */
-    (void)csb_send(status, &spawned, sizeof spawned, fds, CSB_SPAWNED_COUNT);
+    (void)csb_send(status, &spawned, sizeof spawned, fds, count);
     csb_close(&fds[CSB_SPAWNED_CELL]);
     return 0;
 }
