@@ -29,23 +29,20 @@ if TYPE_CHECKING:
 # email, urllib.request): preload= has it.
 _MODULES = """
 abc annotationlib argparse array ast base64 binascii bisect builtins bz2
-calendar cmath codecs codeop collections collections.abc colorsys
-concurrent.futures configparser contextlib contextvars copy copyreg csv
-dataclasses datetime _strptime decimal difflib dis enum errno fnmatch
-fractions functools gc getopt getpass gettext glob graphlib gzip hashlib heapq
-hmac html html.entities html.parser importlib.metadata importlib.resources
-inspect io ipaddress itertools json keyword linecache locale logging lzma
-marshal math mmap numbers opcode operator optparse os.path pathlib pickle
-pickletools platform plistlib posixpath pprint queue quopri random re reprlib
-sched secrets shlex shutil signal statistics string string.templatelib
-stringprep struct symtable tempfile textwrap threading time timeit token
-tokenize tomllib traceback tracemalloc types typing unicodedata urllib.parse
-uuid warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo _colorize
-cloudpickle
-encodings.ascii encodings.base64_codec encodings.charmap encodings.cp1250
-encodings.cp1251 encodings.cp1252 encodings.cp437 encodings.cp850
-encodings.hex_codec encodings.idna encodings.iso8859_1 encodings.iso8859_15
-encodings.iso8859_2 encodings.latin_1 encodings.mac_roman encodings.punycode
+calendar cloudpickle cmath codecs codeop collections collections.abc _colorize
+colorsys configparser contextlib contextvars copy copyreg csv dataclasses
+datetime decimal difflib dis enum errno fnmatch fractions functools gc graphlib
+gzip hashlib heapq hmac html html.entities html.parser inspect io ipaddress
+itertools json keyword linecache locale logging lzma marshal math mmap numbers
+opcode operator os.path pathlib pickle posixpath pprint queue quopri random re
+reprlib sched secrets shlex shutil signal statistics string string.templatelib
+stringprep _strptime struct textwrap threading time timeit token tokenize
+tomllib traceback tracemalloc types typing unicodedata urllib.parse uuid
+warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo encodings.ascii
+encodings.base64_codec encodings.charmap encodings.cp1250 encodings.cp1251
+encodings.cp1252 encodings.cp437 encodings.cp850 encodings.hex_codec
+encodings.idna encodings.iso8859_1 encodings.iso8859_15 encodings.iso8859_2
+encodings.latin_1 encodings.mac_roman encodings.punycode
 encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape
 encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32
 encodings.utf_32_be encodings.utf_32_le encodings.utf_7 encodings.utf_8
