@@ -131,7 +131,7 @@ def stays_root(without):
     return VIEW in without and _csandbox.is_root() and environment_is_closed()
 
 
-def template(without=(), fault=None, *, several=False):
+def template(without=(), fault=None, *, several=False, compute=False):
     """Return a template of all mechanisms but some, started."""
     without = set(without)
     root = stays_root(without)
@@ -139,7 +139,11 @@ def template(without=(), fault=None, *, several=False):
         without.add(USERNS)
     mask = sum(_csandbox.MECHANISMS[name] for name in MECHANISMS - without)
     made = Template(
-        mechanisms=mask, fault=fault, preload=("ctypes",), several=several
+        mechanisms=mask,
+        fault=fault,
+        preload=("ctypes",),
+        several=several,
+        compute=compute,
     )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
@@ -174,7 +178,10 @@ def run_guest(
         Policy(**{"timeout": 60, **policy}),
         sink=sink,
         template=template(
-            without, fault, several=policy.get("processes", 0) > 0
+            without,
+            fault,
+            several=policy.get("processes", 0) > 0,
+            compute=policy.get("profile") == "compute",
         ),
     )
 
