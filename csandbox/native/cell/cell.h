@@ -65,8 +65,9 @@ int csb_seccomp_load(const struct csb_cell *cell);
 int csb_procfile_write(const struct csb_cell *cell, const char *name,
                        const char *text);
 
-/* Tries forbidden things.  0, or the number of the first that was not
- * refused as it should be. */
-unsigned csb_canary_try(const struct csb_cell *cell);
+/* Tries forbidden things: early, before the filter, those that a filter for
+ * computing would refuse to tell of; else all others.  0, or the number of
+ * the first that was not refused as it should be. */
+unsigned csb_canary_try(const struct csb_cell *cell, int early);
 
 #endif

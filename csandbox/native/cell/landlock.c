@@ -116,7 +116,7 @@ csb_landlock_apply(const struct csb_cell *cell)
         return -errno;
     }
     int result = allow_inherited(cell->paths, ruleset);
-    if (result == 0) {
+    if (result == 0 && cell->limits->scratch != 0) {
         result = allow_scratch(cell, ruleset, rules.handled_fs);
     }
     if (result == 0 && (cell->plan->mechanisms & CSB_MECH_VIEW) != 0) {

@@ -91,6 +91,17 @@ report(int fd, uint32_t step, int err, uint32_t detail)
     }
 }
 
+static void
+try_canaries(const struct csb_cell *cell, int result_fd, int early)
+{
+    unsigned canary = csb_canary_try(cell, early);
+    int err = early ? 0 : -csb_plan_fault(cell->plan, CSB_STEP_CANARY);
+    if (canary != 0 || err != 0) {
+        report(result_fd, CSB_STEP_CANARY, err, canary);
+        _exit(1);
+    }
+}
+
 static uint32_t
 in_force(const struct csb_cell *cell)
 {
@@ -106,6 +117,9 @@ csb_cell_lock(const struct csb_cell *cell)
 
     for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
         const struct step *step = &steps[i];
+        if (step->name == CSB_STEP_SECCOMP) {
+            try_canaries(cell, result_fd, 1);
+        }
         if (step->mechanism != 0 &&
             (cell->plan->mechanisms & step->mechanism) == 0) {
             continue;
@@ -122,11 +136,6 @@ csb_cell_lock(const struct csb_cell *cell)
             result_fd = CSB_CELL_RESULT;
         }
     }
-    unsigned canary = csb_canary_try(cell);
-    int err = -csb_plan_fault(cell->plan, CSB_STEP_CANARY);
-    if (canary != 0 || err != 0) {
-        report(result_fd, CSB_STEP_CANARY, err, canary);
-        _exit(1);
-    }
+    try_canaries(cell, result_fd, 0);
     report(result_fd, CSB_STEP_READY, 0, in_force(cell));
 }

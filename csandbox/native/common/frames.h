@@ -45,11 +45,10 @@ enum csb_run_fd {
 
 /* Descriptors that come with the news of a cell. */
 enum csb_spawned_fd {
-    CSB_SPAWNED_INIT,                       /* pidfd */
-    CSB_SPAWNED_CELL,                       /* pidfd */
-    CSB_SPAWNED_SCRATCH,                    /* the mount of /tmp */
-    CSB_SPAWNED_BARE = CSB_SPAWNED_SCRATCH, /* the pidfds of one process */
-    CSB_SPAWNED_COUNT = CSB_SPAWNED_SCRATCH + 1,
+    CSB_SPAWNED_INIT,    /* pidfd */
+    CSB_SPAWNED_CELL,    /* pidfd; a bare one comes twice, or not at all */
+    CSB_SPAWNED_SCRATCH, /* the mount of /tmp; missing if it has no room */
+    CSB_SPAWNED_COUNT,
 };
 
 /* Descriptors in the zygote after exec: 0 and 1 are /dev/null, 2 is a pipe to
@@ -65,7 +64,8 @@ enum csb_spawned_fd {
 #define CSB_CELL_STORE 5
 #define CSB_CELL_INPUTS 6 /* closed when there are none */
 
-/* What one run may use; no zero means "unlimited". */
+/* What one run may use; no zero means "unlimited".  Without room for scratch
+ * files /tmp is what the view has there, empty and read-only. */
 struct csb_limits {
     uint64_t memory;         /* bytes a cell may add to what it inherits */
     uint64_t scratch;        /* bytes of /tmp */

@@ -124,14 +124,12 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     }
 }
 
-/* How many descriptors come with the news of a cell. */
+/* Whether that is the number of descriptors that come with such news. */
 static int
-expected(const struct csb_status *status, int count)
+is_expected(const struct csb_status *status, int count)
 {
-    if (status->pid > 0) {
-        return count == 0 ? 0 : CSB_SPAWNED_BARE;
-    }
-    return CSB_SPAWNED_COUNT;
+    return count == CSB_SPAWNED_SCRATCH ||
+           count == (status->pid > 0 ? 0 : CSB_SPAWNED_COUNT);
 }
 
 static void
@@ -145,7 +143,7 @@ read_status(struct csb_watch *watch)
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_SPAWNED &&
-        count == expected(&status, count) && !is_spawned(watch)) {
+        is_expected(&status, count) && !is_spawned(watch)) {
         take_spawned(watch, &status, fds);
         return;
     }

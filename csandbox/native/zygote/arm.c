@@ -155,10 +155,11 @@ make_scratch(const struct csb_zygote *zygote, const struct csb_limits *limits,
              int *ret_mount)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_SCRATCH);
-    if (csb_plan_is_bare(zygote->plan)) {
-        return fault; /* the host has made a directory */
+    /* A bare cell's is a directory of the host's. */
+    if (fault < 0 || limits->scratch == 0 || csb_plan_is_bare(zygote->plan)) {
+        return fault;
     }
-    return fault < 0 ? fault : csb_scratch_make(limits, ret_mount);
+    return csb_scratch_make(limits, ret_mount);
 }
 
 /* Without a pidfd the host has it killed by its zygote. */
@@ -171,10 +172,10 @@ tell_bare(int status, const struct csb_cell *cell, pid_t pid)
         .pid = pid,
     };
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    int fds[CSB_SPAWNED_BARE] = {pidfd, pidfd};
+    int fds[CSB_SPAWNED_SCRATCH] = {pidfd, pidfd};
     /* As below. */
     (void)csb_send(status, &spawned, sizeof spawned, fds,
-                   pidfd < 0 ? 0 : CSB_SPAWNED_BARE);
+                   pidfd < 0 ? 0 : CSB_SPAWNED_SCRATCH);
     csb_close(&pidfd);
 }
 
@@ -193,8 +194,10 @@ tell_spawned(int status, const struct csb_cell *cell, int init, pid_t pid)
     if (fds[CSB_SPAWNED_CELL] < 0) {
         return -errno;
     }
+    const int count =
+        cell->scratch < 0 ? CSB_SPAWNED_SCRATCH : CSB_SPAWNED_COUNT;
     /* If the host has gone, its end of the socket says so in poll(). */
-    (void)csb_send(status, &spawned, sizeof spawned, fds, CSB_SPAWNED_COUNT);
+    (void)csb_send(status, &spawned, sizeof spawned, fds, count);
     csb_close(&fds[CSB_SPAWNED_CELL]);
     return 0;
 }
