@@ -28,6 +28,22 @@ set_undumpable(const struct csb_cell *cell)
     return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+static int
+enter_scratch(const struct csb_cell *cell)
+{
+    return csb_plan_is_bare(cell->plan) ? csb_bare_start(cell)
+                                        : csb_mounts_scratch(cell);
+}
+
+static int
+drop_caps(const struct csb_cell *cell)
+{
+    if (csb_plan_is_bare(cell->plan)) {
+        return csb_bare_become(cell);
+    }
+    return cell->plan->mechanisms & CSB_MECH_USERNS ? csb_caps_drop(cell) : 0;
+}
+
 struct step {
     enum csb_step name;
     uint32_t mechanism; /* left out when the plan lacks it; 0: never */
@@ -37,17 +53,17 @@ struct step {
 static const struct step steps[] = {
     /* First: all that is used from here on is the run's. */
     {CSB_STEP_CELL_CGROUP, 0, csb_cgroup_enter},
-    {CSB_STEP_CELL_PID, 0, check_pid},
+    {CSB_STEP_CELL_PID, CSB_MECH_PIDNS, check_pid},
     /* Mounts first: Landlock forbids mounting, and the nested user namespace
      * has no power over this mount namespace. */
-    {CSB_STEP_CELL_MOUNTS, 0, csb_mounts_unshare},
-    {CSB_STEP_CELL_SCRATCH, 0, csb_mounts_scratch},
+    {CSB_STEP_CELL_MOUNTS, CSB_MECH_PIDNS, csb_mounts_unshare},
+    {CSB_STEP_CELL_SCRATCH, 0, enter_scratch},
     {CSB_STEP_CELL_SESSION, 0, csb_session_start},
     /* Before the limits: processes are counted per user namespace, so in
      * the new one this run alone counts. */
     {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},
     /* After the namespace, which gives all capabilities inside itself. */
-    {CSB_STEP_CELL_CAPS, CSB_MECH_USERNS, csb_caps_drop},
+    {CSB_STEP_CELL_CAPS, 0, drop_caps},
     /* Landlock and seccomp ask for it of those without CAP_SYS_ADMIN. */
     {CSB_STEP_NO_NEW_PRIVS, 0, set_no_new_privs},
     {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
@@ -90,6 +106,7 @@ static uint32_t
 in_force(const struct csb_cell *cell)
 {
     uint32_t entered = cell->fds[CSB_FD_CGROUP] < 0 ? 0 : CSB_MECH_CGROUP;
+    entered |= cell->uid != 0 ? CSB_MECH_UID : 0;
     return cell->plan->mechanisms | entered | (uint32_t)cell->paths->abi << 16;
 }
 
