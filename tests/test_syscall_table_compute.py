@@ -60,8 +60,6 @@ def test_K01_the_calls_to_compute_with_reach_the_kernel():
         "write": (-1, -1, 1),
         "munmap": (1, 4096),
         "mremap": (1, 4096, 4096, 0, 0),
-        "clock_gettime": (-1, -1),
-        "clock_nanosleep": (-1, 0, -1, -1),
         "getrandom": (-1, 8, 0),
         "rt_sigaction": (-1, 0, 0, 8),
         "rt_sigprocmask": (-1, -1, 0, 8),
@@ -114,6 +112,15 @@ NARROW = {
                 *((-4, 128 | op, 0, 0, 0, 1) for op in (9, 9 | 256)),
             ]
         },
+    ),
+    "clock_gettime": (
+        # CPU clocks of processes 1 and 0, and of descriptor 0
+        {"EINVAL": [(~1 << 3 | 2, -1), (-6, -1), (-5, -1), (1 << 31, -1)]},
+        {"EFAULT": [(clock, -1) for clock in (0, 1, 2, 3, 4, 7, HIGH)]},
+    ),
+    "clock_nanosleep": (
+        {"EINVAL": [(~1 << 3 | 2, 0, -1, 0), (-6, 0, -1, 0)]},
+        {"EFAULT": [(clock, 0, -1, 0) for clock in (0, 1, 1 | HIGH)]},
     ),
     "tgkill": (
         {"EPERM": [(pid, pid, 0) for pid in (0, 1, 3, -1, 1 | HIGH)]},

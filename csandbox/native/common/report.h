@@ -51,6 +51,7 @@
     X(CELL_MOUNTS, "cell-mounts")                                             \
     X(CELL_SCRATCH, "cell-scratch")                                           \
     X(CELL_SESSION, "cell-session")                                           \
+    X(CELL_ROOT, "cell-root")                                                 \
     X(CELL_USERNS, "cell-user-namespace")                                     \
     X(CELL_LIMITS, "cell-limits")                                             \
     X(CELL_CAPS, "cell-capabilities")                                         \
