@@ -19,8 +19,10 @@ FRAME_RESERVE: Final[int]
 FRAME_UNSUPPORTED: Final[int]
 FRAME_VALUE: Final[int]
 MECHANISMS: Final[dict[str, int]]
+NOTIFY: Final[int]
 SANITIZED: Final[bool]
 STEPS: Final[tuple[str, ...]]
+UID: Final[int]
 
 class SetupError(Exception): ...
 

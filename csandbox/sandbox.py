@@ -9,7 +9,15 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
+from csandbox import (
+    _csandbox,
+    accounts,
+    cgroups,
+    jobs,
+    places,
+    tiers,
+    zygotes,
+)
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -206,14 +214,14 @@ def _execute(
     template: Template | None = None,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
-    if template is None:
-        template = _template(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, policy)
     asked = monotonic()
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
+            if template is None:
+                template = tiers.settled(_template(policy), policy)
             if policy.start == "fork":
                 outcome = _fork(frame, live, stdin, policy, sink, template)
             else:
@@ -258,7 +266,7 @@ def _fork(
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
     if outcome["ending"] == "setup":
-        raise _setup_error(outcome)
+        raise zygotes.setup_error(outcome)
     return outcome
 
 
@@ -308,7 +316,7 @@ def _communicate(
                 late and not zygotes.answers(zygote, policy)
             ):
                 zygotes.discard(template, zygote)
-            raise _setup_error(outcome)
+            raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
         if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
             # It lives, but had no number free for this cell's descriptors.
@@ -350,14 +358,6 @@ def _cpu_time(policy: Policy) -> float:
         return policy.cpu_time
     # One busy thread shall reach its timeout, not this a moment before.
     return policy.timeout + min(0.05, policy.timeout / 20)
-
-
-def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
-    step, errno = outcome["step"], outcome["errno"]
-    detail = outcome["text"]
-    if step == "canary" and outcome["detail"]:
-        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
-    return zygotes.unavailable(step, errno, detail)
 
 
 def _judge(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from csandbox.policy import Policy
 
 ANSWER_SECONDS = 2.0
+TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
@@ -114,7 +115,7 @@ def start_run(
 ) -> tuple[Zygote, Run]:
     """Return a cell in the making, of a zygote that is started if need be."""
     for _ in range(ATTEMPTS):
-        zygote = _zygote(template)
+        zygote = booted(template)
         try:
             return zygote, _request(zygote, policy, inputs)
         except _csandbox.SetupError as error:
@@ -197,17 +198,40 @@ def discard(template: Template, zygote: Zygote) -> None:
 def answers(zygote: Zygote, policy: Policy) -> bool:
     """Whether a zygote still arms cells, tried with one."""
     try:
-        cell = _request(zygote, policy)
+        outcome = _idle_cell(zygote, policy)
     except (OSError, _csandbox.SetupError):
         return False
+    return outcome["ending"] not in ("setup", "lost")
+
+
+def try_cell(zygote: Zygote, policy: Policy) -> None:
+    """Have a cell made ready that gets no job, or raise UnavailableError."""
+    try:
+        outcome = _idle_cell(zygote, policy, TRIAL_SECONDS)
+    except _csandbox.SetupError as error:
+        raise unavailable(*error.args) from None
+    except OSError as error:
+        step = "boot" if error.errno in _DEAD else "host-descriptors"
+        raise unavailable(step, error.errno or 0, "") from None
+    if outcome["ending"] == "setup":
+        raise setup_error(outcome)
+    if not outcome["ready"]:
+        raise unavailable("cell", 0, "")
+
+
+def _idle_cell(
+    zygote: Zygote, policy: Policy, seconds: float = ANSWER_SECONDS
+) -> dict[str, Any]:
+    """Return how a cell ended that had nothing to do."""
+    cell = _request(zygote, policy)
     try:
         # Without a job it exits at once.
-        outcome = cell.communicate(
+        return cell.communicate(
             b"",
             b"",
-            timeout=ANSWER_SECONDS,
-            setup_timeout=ANSWER_SECONDS,
-            cpu_time=ANSWER_SECONDS,
+            timeout=seconds,
+            setup_timeout=seconds,
+            cpu_time=seconds,
             memory=policy.memory_bytes,
             tasks=1,
             processes=0,
@@ -219,7 +243,6 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
         )
     finally:
         cell.close()
-    return outcome["ending"] not in ("setup", "lost")
 
 
 def shutdown() -> None:
@@ -253,7 +276,8 @@ def visible_roots() -> tuple[str, ...]:
     return _roots
 
 
-def _zygote(template: Template) -> Zygote:
+def booted(template: Template) -> Zygote:
+    """Return the zygote of a template, started if need be."""
     registry = _registry
     zygote = registry.zygotes.get(template)
     if zygote is not None:
@@ -364,6 +388,15 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
     """Return the error for a failed step of set-up, with its remedy."""
     guarantee, text = remedy(step, errno)
     return UnavailableError(guarantee, step, errno, text, detail)
+
+
+def setup_error(outcome: dict[str, Any]) -> UnavailableError:
+    """Return the error for a cell that never became ready."""
+    step, errno = outcome["step"], outcome["errno"]
+    detail = outcome["text"]
+    if step == "canary" and outcome["detail"]:
+        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
+    return unavailable(step, errno, detail)
 
 
 def _forget_in_child() -> None:
