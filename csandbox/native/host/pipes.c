@@ -73,6 +73,9 @@ read_report(struct csb_watch *watch)
         watch->started = csb_watch_clock();
         watch->deadline = watch->started + watch->timeout;
         csb_meter_begin(&watch->meter, watch->started);
+        if (watch->job.size == 0) {
+            csb_close(&watch->job.fd); /* for a trial there is none */
+        }
     }
     return 1;
 }
