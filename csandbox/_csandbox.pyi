@@ -83,6 +83,7 @@ class Run:
         output: int,
         output_kills: bool,
         result: int,
+        required: int,
         signals: bool,
         sink: Callable[[int, bytes], object] | None,
     ) -> dict[str, Any]: ...

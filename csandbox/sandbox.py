@@ -12,7 +12,7 @@ from time import monotonic
 from csandbox import (
     _csandbox,
     accounts,
-    cgroups,
+    guarantees,
     jobs,
     places,
     tiers,
@@ -32,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Isolation, Result, Usage
+from csandbox.result import Isolation, KernelState, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
+NO_LIMIT = 2**64 - 1  # RLIM_INFINITY
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -239,7 +239,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome),
+        isolation=_isolation(outcome, template),
     )
 
 
@@ -346,6 +346,7 @@ def _see_to_its_end(
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
+            required=tiers.required(policy),
             signals=current_thread() is main_thread(),
             sink=sink,
         )
@@ -531,14 +532,34 @@ def _usage(
     )
 
 
-def _isolation(outcome: dict[str, Any]) -> Isolation:
+def _isolation(outcome: dict[str, Any], template: Template) -> Isolation:
+    told = outcome["receipt"]
+    if told is None:  # it was lost
+        return Isolation(mechanisms=frozenset())
     bits = outcome["detail"]
+    mechanisms = guarantees.names(bits & 0xFFFF)
+    if template.compute:
+        mechanisms |= {guarantees.NO_PATHS}
+    inheritable, permitted, effective, bounding, ambient = told["capabilities"]
     return Isolation(
-        mechanisms=frozenset(
-            name for name, bit in _IN_FORCE.items() if bits & bit
-        ),
+        mechanisms=mechanisms,
         landlock_abi=bits >> 16,
-        uid=zygotes.uid(),
+        uid=told["uid"],
+        kernel=KernelState(
+            no_new_privs=told["no_new_privs"] == 1,
+            seccomp=told["seccomp"],
+            filters=told["filters"],
+            namespaces=tuple(told["namespaces"]),
+            effective=effective,
+            permitted=permitted,
+            inheritable=inheritable,
+            ambient=ambient,
+            bounding=bounding,
+            limits=tuple(
+                (name, -1 if limit == NO_LIMIT else limit)
+                for name, limit in told["limits"].items()
+            ),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups
+from csandbox import _csandbox, cgroups, guarantees
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -238,6 +238,7 @@ def _idle_cell(
             output=0,
             output_kills=False,
             result=0,
+            required=0,
             signals=False,
             sink=None,
         )
@@ -393,10 +394,25 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
 def setup_error(outcome: dict[str, Any]) -> UnavailableError:
     """Return the error for a cell that never became ready."""
     step, errno = outcome["step"], outcome["errno"]
+    if step == "require":
+        return _unmet(outcome["detail"])
     detail = outcome["text"]
     if step == "canary" and outcome["detail"]:
         detail = f"canary {outcome['detail']}: a forbidden thing was possible"
     return unavailable(step, errno, detail)
+
+
+def _unmet(bits: int) -> UnavailableError:
+    """Return the error for a cell without what its policy requires."""
+    missing = sorted(guarantees.names(bits))
+    advice = [f"It needs {guarantees.NEEDS[name]}." for name in missing]
+    found = current_cgroup() if guarantees.CGROUP in missing else None
+    if isinstance(found, cgroups.Absence):
+        about = f": {found.detail}" if found.detail else ""
+        advice.append(f"Here {found.reason}{about}. {found.remedy}")
+    return UnavailableError(
+        "", "require", 0, " ".join(advice), ", ".join(missing)
+    )
 
 
 def _forget_in_child() -> None:

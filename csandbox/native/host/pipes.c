@@ -68,6 +68,10 @@ read_report(struct csb_watch *watch)
         csb_watch_end(watch, CSB_ENDING_SETUP);
         return 0;
     }
+    if (!csb_receipt_check(&watch->expected, &watch->report)) {
+        csb_watch_end(watch, CSB_ENDING_SETUP);
+        return 0;
+    }
     watch->ready = 1;
     if (watch->ending == CSB_ENDING_NONE) {
         watch->started = csb_watch_clock();
