@@ -220,12 +220,20 @@ def _execute(
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
-            if template is None:
-                template = tiers.settled(_template(policy), policy)
+            chosen = template or _template(policy)
             if policy.start == "fork":
-                outcome = _fork(frame, live, stdin, policy, sink, template)
+
+                def fork(each: Template) -> dict[str, Any]:
+                    return _fork(frame, live, stdin, policy, sink, each)
+
+                if template is None:
+                    outcome, chosen = tiers.with_fork(chosen, policy, fork)
+                else:
+                    outcome = fork(template)
             else:
-                outcome = _start(frame, cargo, stdin, policy, sink, template)
+                if template is None:
+                    chosen = tiers.settled(chosen, policy)
+                outcome = _start(frame, cargo, stdin, policy, sink, chosen)
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
@@ -239,7 +247,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome, template),
+        isolation=_isolation(outcome, chosen),
     )
 
 

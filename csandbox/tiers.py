@@ -30,7 +30,12 @@ from csandbox.zygotes import Template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
     from csandbox.policy import Policy
+
+    _T = TypeVar("_T")
 
 NAMESPACES, LANDLOCK = "namespaces", "landlock"
 
@@ -93,6 +98,7 @@ class _Choice:
     def __init__(self) -> None:
         self.lock = RLock()  # reentrant: a signal handler may run something
         self.tier: Tier | None = None
+        self.refused: tuple[Cause, ...] = ()  # of a search that found none
 
 
 _choice = _Choice()
@@ -101,6 +107,12 @@ _choice = _Choice()
 def current() -> Tier | None:
     """Return the tier of this process, None before its first run."""
     return _choice.tier
+
+
+def causes() -> tuple[Cause, ...]:
+    """Return why there is no better tier, or none at all."""
+    tier = _choice.tier
+    return tier.causes if tier is not None else _choice.refused
 
 
 def settled(template: Template, policy: Policy) -> Template:
@@ -126,30 +138,63 @@ def lost_by(error: UnavailableError) -> str:
     return ""
 
 
+def with_fork(
+    template: Template,
+    policy: Policy,
+    run: Callable[[Template], dict[str, Any]],
+) -> tuple[dict[str, Any], Template]:
+    """Return what `run` gives for start="fork", and with which template.
+
+    A process that has run nothing yet finds out by the fork itself, as it
+    need not have a zygote.
+    """
+    if _choice.tier is not None:
+        template = settled(template, policy)
+        return run(template), template
+
+    def attempt(tier: Tier) -> dict[str, Any] | UnavailableError:
+        try:
+            _check(tier, policy)
+        except UnavailableError as error:
+            return error
+        return run(_changed(template, mechanisms=tier.mechanisms))
+
+    tier, outcome = _descend(attempt)
+    if isinstance(outcome, UnavailableError):
+        raise outcome
+    if outcome["ready"]:
+        _choice.tier = _choice.tier or tier
+    return outcome, _changed(template, mechanisms=tier.mechanisms)
+
+
 def _choose(template: Template, policy: Policy) -> Tier:
     choice = _choice
     with choice.lock:
         while choice.tier is None:
-            tier = _best(template, policy)
+            tier, _ = _descend(lambda each: _try(each, template, policy))
             # A signal handler may have chosen meanwhile.
             choice.tier = choice.tier or tier
         return choice.tier
 
 
-def _best(template: Template, policy: Policy) -> Tier:
-    """Return the best tier whose chain of set-up works from end to end."""
+def _descend(attempt: Callable[[Tier], _T]) -> tuple[Tier, _T]:
+    """Return the best tier for which the attempt succeeds, and what it gave.
+
+    Raises the error of the best one if it succeeds for none.
+    """
     causes: tuple[Cause, ...] = ()
     first: UnavailableError | None = None
     while True:
         tier = _tier(causes)
         try:
-            _try(tier, template, policy)
+            return tier, attempt(tier)
         except UnavailableError as error:
             lost = lost_by(error)
             if not lost:
                 raise
             first = first or error
             if tier.cause(lost):
+                _choice.refused = causes
                 raise first from None
             causes += (
                 Cause(
@@ -159,8 +204,6 @@ def _best(template: Template, policy: Policy) -> Tier:
                     detail=error.detail,
                 ),
             )
-        else:
-            return tier
 
 
 def _tier(causes: tuple[Cause, ...]) -> Tier:
