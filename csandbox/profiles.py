@@ -22,59 +22,69 @@ REFUSED = (
     *("iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl"),
     *("lookup_dcookie", "lsm_set_self_attr", "mbind", "migrate_pages"),
     *("move_pages", "nfsservctl", "open_by_handle_at", "perf_event_open"),
-    *("personality", "pidfd_getfd", "process_madvise", "process_vm_readv"),
+    *("pidfd_getfd", "process_vm_readv"),
     *("process_vm_writev", "ptrace", "putpmsg", "query_module", "quotactl"),
     *("quotactl_fd", "reboot", "request_key", "security"),
     *("set_mempolicy", "set_mempolicy_home_node", "setdomainname"),
     *("settimeofday", "stime", "swapoff", "swapon", "sysfs", "syslog"),
     *("_sysctl", "tuxcall", "uselib", "userfaultfd", "ustat", "vhangup"),
-    *("vm86", "vm86old", "vserver", "name_to_handle_at", "adjtimex"),
+    *("vm86", "vm86old", "vserver"),
     *("open_tree_attr", "listmount", "statmount", "removexattrat"),
 )
-# Every process may ask who it is, or be of the 32-bit kind.
+# Linux programs of this kind, of the old one, and the question which it is.
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-_AF_VSOCK = 40
+_AF_VSOCK = 40  # to the machine below this one
 _ARCHITECTURES = {
-    "SCMP_ARCH_X86_64": ("SCMP_ARCH_X86", "SCMP_ARCH_X32"),
-    "SCMP_ARCH_AARCH64": ("SCMP_ARCH_ARM",),
+    "x86_64": "SCMP_ARCH_X86_64",
+    "aarch64": "SCMP_ARCH_AARCH64",
 }
+_EPERM, _ENOSYS = 1, 38
 
 
 def docker_profile() -> str:
     """Return a seccomp profile for containers, JSON in Docker's format.
 
-    It allows what the kernel's headers know by name but what Docker documents
-    as blocked; so it differs from Docker's own in that namespaces can be made
-    and, in a user namespace, mounts, without a capability outside.
+    It allows what this machine's kernel headers know by name, but what Docker
+    documents as blocked; 32-bit programs do not run.  It differs from Docker's
+    own profile in that namespaces can be made and, inside of them, mounts,
+    which asks for no capability outside.
     """
-    names = sorted({row[1] for row in _csandbox.syscalls()} - {*REFUSED})
-    names.remove("socket")
+    narrowed = {"socket", "personality"}
+    known = {row[1] for row in _csandbox.syscalls()}
+    rules: list[dict[str, object]] = [
+        {
+            "names": sorted(REFUSED),
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": _EPERM,
+        },
+        _allowed(sorted(known - {*REFUSED} - narrowed)),
+        _allowed(["socket"], _AF_VSOCK, "SCMP_CMP_NE"),
+        *(
+            _allowed(["personality"], each, "SCMP_CMP_EQ")
+            for each in _PERSONALITIES
+        ),
+    ]
     profile = {
         "defaultAction": "SCMP_ACT_ERRNO",
-        "defaultErrnoRet": 38,  # ENOSYS: what is newer falls back
+        "defaultErrnoRet": _ENOSYS,  # what is newer has something to fall to
         "archMap": [
-            {"architecture": name, "subArchitectures": list(others)}
-            for name, others in _ARCHITECTURES.items()
-        ],
-        "syscalls": [
             {
-                "names": sorted(REFUSED),
-                "action": "SCMP_ACT_ERRNO",
-                "errnoRet": 1,
-            },
-            {"names": names, "action": "SCMP_ACT_ALLOW"},
-            {
-                "names": ["socket"],
-                "action": "SCMP_ACT_ALLOW",
-                "args": [_argument(_AF_VSOCK, "SCMP_CMP_NE")],
-            },
+                "architecture": _ARCHITECTURES[os.uname().machine],
+                "subArchitectures": [],
+            }
         ],
+        "syscalls": rules,
     }
     return json.dumps(profile, indent=2)
 
 
-def _argument(value: int, operator: str) -> dict[str, object]:
-    return {"index": 0, "value": value, "op": operator}
+def _allowed(
+    names: list[str], value: int | None = None, operator: str = ""
+) -> dict[str, object]:
+    rule: dict[str, object] = {"names": names, "action": "SCMP_ACT_ALLOW"}
+    if value is not None:
+        rule["args"] = [{"index": 0, "value": value, "op": operator}]
+    return rule
 
 
 def apparmor_profile(executable: str = "") -> str:

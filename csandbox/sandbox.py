@@ -257,6 +257,7 @@ def _template(policy: Policy) -> Template:
         preload=policy.preload,
         several=policy.processes > 0,
         threads=threads if threads < cores() else 0,
+        compute=policy.profile == "compute",
     )
 
 

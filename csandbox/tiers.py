@@ -264,33 +264,38 @@ def _check(tier: Tier, policy: Policy) -> None:
         return
     for lost in policy.require:
         if cause := tier.cause(lost):
-            raise _refusal(cause, f"require={lost!r} is not met here", "")
+            raise _refusal(cause, f"require={lost!r} cannot be met here")
     without = tier.cause(NAMESPACES)
     if without is None:
         return
     if policy.processes:
         raise _refusal(
             without,
-            f"processes={policy.processes} needs namespaces",
-            "Or leave processes out.",
-            guarantee="processes",
+            f"processes={policy.processes} needs namespaces: leave it out",
+            "processes",
         )
     if tier.name == "compute" and policy.profile != "compute":
         raise _refusal(
             tier.cause(LANDLOCK) or without,
-            f"profile={policy.profile!r} needs namespaces or Landlock",
-            'Take profile="compute", which opens no file and runs here.',
-            guarantee="files",
+            f"profile={policy.profile!r} needs namespaces or Landlock: take "
+            'profile="compute", which opens no file and runs here',
+            "files",
         )
 
 
 def _refusal(
-    cause: Cause, what: str, instead: str, guarantee: str = ""
+    cause: Cause, what: str, guarantee: str = ""
 ) -> UnavailableError:
-    about, text = remedy(cause.step, cause.errno)
-    advice = f"{instead} {text}".strip()
+    from csandbox.causes import explain
+    from csandbox.surroundings import look
+
+    found = explain(cause, look())
     return UnavailableError(
-        guarantee or about, cause.step, cause.errno, advice, what
+        guarantee or remedy(cause.step, cause.errno)[0],
+        cause.step,
+        cause.errno,
+        f"{what}. It is not to be had as {found.why}. {found.remedy}",
+        cause.detail,
     )
 
 

@@ -37,7 +37,13 @@ _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
 # Executed in this order, in one namespace.
-GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
+GUEST_FILES = (
+    "_guest_errors.py",
+    "_guest_mmap.py",
+    "_guest_store.py",
+    "_guest.py",
+)
+COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
 
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
@@ -319,7 +325,7 @@ def _start(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
     zygote = _csandbox.Zygote(argv, _environment(template), plan)
     booting = _registry.booting
     booting.add(zygote)
@@ -335,14 +341,15 @@ def _start(template: Template) -> Zygote:
     return zygote
 
 
-def _bootstrap() -> str:
+def _bootstrap(template: Template | None = None) -> str:
+    own = (COMPUTE_FILE,) if template is not None and template.compute else ()
     here = os.path.dirname(os.path.abspath(__file__))
     return _BOOTSTRAP.format(
         path=import_path(),
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=[os.path.join(here, name) for name in GUEST_FILES],
+        guest=[os.path.join(here, name) for name in (*GUEST_FILES, *own)],
         values=os.path.join(here, "_guest_values.py"),
     )
 
@@ -371,8 +378,7 @@ def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,
-        # To tmpfs, no size is no limit.
-        "scratch": scratch or 4096,
+        "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
         "processes": policy.processes,

@@ -6,6 +6,7 @@
 #define CSB_CELL_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../common/frames.h"
 #include "../common/plan.h"
@@ -36,10 +37,13 @@ struct csb_cell {
     int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
     int status;            /* the run's socket to the host */
     struct csb_readback *readback;
-    int scratch;        /* the mount of its scratch space */
-    uint64_t size;      /* bytes of address space inherited */
-    uint64_t data;      /* ... of private writable memory */
-    uint64_t anonymous; /* bytes that it holds of anonymous memory */
+    int scratch;           /* the mount of its scratch space */
+    pid_t zygote;          /* its parent */
+    uint32_t uid;          /* of a bare cell: who it becomes; 0: stays */
+    const char *directory; /* of a bare cell: its scratch space; "": none */
+    uint64_t size;         /* bytes of address space inherited */
+    uint64_t data;         /* ... of private writable memory */
+    uint64_t anonymous;    /* bytes that it holds of anonymous memory */
 };
 
 /* Locks the calling process down for good, in the one order that works, and
@@ -58,6 +62,8 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
+int csb_bare_start(const struct csb_cell *cell);
+int csb_bare_become(const struct csb_cell *cell);
 int csb_forks_ask(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
@@ -72,8 +78,9 @@ int csb_receipt_finish(struct csb_readback *readback);
 int csb_procfile_write(const struct csb_cell *cell, const char *name,
                        const char *text);
 
-/* Tries forbidden things.  0, or the number of the first that was not
- * refused as it should be. */
-unsigned csb_canary_try(const struct csb_cell *cell);
+/* Tries forbidden things: early, before the filter, those that a filter for
+ * computing would refuse to tell of; else all others.  0, or the number of
+ * the first that was not refused as it should be. */
+unsigned csb_canary_try(const struct csb_cell *cell, int early);
 
 #endif

@@ -28,7 +28,7 @@ csb_fds_place(const struct csb_cell *cell)
      * lower ones: so none that is still needed is in the way. */
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
         if (places[i].from == CSB_FD_INPUTS && without_inputs) {
-            (void)close(CSB_CELL_INPUTS); /* the zygote's, or nothing */
+            (void)close(CSB_CELL_INPUTS); /* the zygote's */
         } else if (dup3(cell->fds[places[i].from], places[i].to,
                         places[i].to > STDERR_FILENO ? O_CLOEXEC : 0) < 0) {
             return -errno;

@@ -75,6 +75,18 @@ has_no_capability(const struct csb_expected *expected,
             receipt->caps[CSB_CAPS_CapAmb]) == 0;
 }
 
+/* Without namespaces the bounding set may stay, as it gives nothing to those
+ * who gain no privileges. */
+static bool
+has_no_power(const struct csb_expected *expected,
+             const struct csb_receipt *receipt)
+{
+    return (expected->mechanisms & CSB_MECH_PIDNS) != 0 ||
+           (receipt->caps[CSB_CAPS_CapInh] | receipt->caps[CSB_CAPS_CapPrm] |
+            receipt->caps[CSB_CAPS_CapEff] | receipt->caps[CSB_CAPS_CapAmb]) ==
+               0;
+}
+
 static bool
 has_limits(const struct csb_expected *expected,
            const struct csb_receipt *receipt)
@@ -128,6 +140,7 @@ static const struct {
     {CSB_MECH_PIDNS, has_namespaces, "namespaces"},
     {CSB_MECH_VIEW, has_view, "mount namespace"},
     {CSB_MECH_NETNS, has_network, "network namespace"},
+    {CSB_MECH_ALL, has_no_power, "capabilities"},
     {CSB_MECH_USERNS, has_no_capability, "capabilities"},
     {CSB_MECH_LIMITS, has_limits, "rlimits"},
     {CSB_MECH_LANDLOCK, has_landlock, "landlock"},

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../common/frames.h"
 #include "cgroup.h"
@@ -93,6 +94,7 @@ struct csb_watch {
     int init;                 /* pidfd, -1 until SPAWNED */
     int cell;                 /* pidfd, the same */
     int scratch;              /* the mount of its /tmp, the same */
+    pid_t pid;                /* of a bare cell; 0 until SPAWNED */
     struct csb_cgroup cgroup; /* its leaf, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */

@@ -225,7 +225,7 @@ let_go(ZygoteObject *self)
     const struct csb_plan *plan =
         (const void *)PyBytes_AS_STRING(self->plan_bytes);
     int result = csb_plan_fault(plan, CSB_STEP_UID_MAP);
-    if (result == 0) {
+    if (result == 0 && !csb_plan_is_bare(plan)) {
         result = csb_launch_map_ids(self->pid, self->forked);
     }
     if (result == 0) {
