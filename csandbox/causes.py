@@ -144,9 +144,9 @@ def _used_up(cause: Cause, seen: Surroundings) -> Explanation:
 
 
 def _filtered(seen: Surroundings) -> Explanation:
-    whose = f", that of {seen.container}" if seen.container else ""
+    whose = f", that of {seen.container}," if seen.container else ""
     if seen.container == "container":
-        whose = ", that of the container"
+        whose = ", that of the container,"
     text = _BY_CONTAINER.get(seen.container, _FILTERED)
     if seen.apparmor:
         text += (

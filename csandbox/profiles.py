@@ -53,7 +53,7 @@ def docker_profile() -> str:
     known = {row[1] for row in _csandbox.syscalls()}
     rules: list[dict[str, object]] = [
         {
-            "names": sorted(REFUSED),
+            "names": sorted(known & {*REFUSED}),
             "action": "SCMP_ACT_ERRNO",
             "errnoRet": _EPERM,
         },
