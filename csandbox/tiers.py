@@ -283,9 +283,7 @@ def _check(tier: Tier, policy: Policy) -> None:
         )
 
 
-def _refusal(
-    cause: Cause, what: str, guarantee: str = ""
-) -> UnavailableError:
+def _refusal(cause: Cause, what: str, guarantee: str = "") -> UnavailableError:
     from csandbox.causes import explain
     from csandbox.surroundings import look
 
