@@ -14,7 +14,7 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups
+from csandbox import _csandbox, cgroups, scratches
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -33,7 +33,17 @@ ANSWER_SECONDS = 2.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+_NAMESPACES = (
+    "mount namespace",
+    "network namespace",
+    "pid namespace",
+    "user namespace",
+)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
+
+BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
+    _csandbox.MECHANISMS[name] for name in _NAMESPACES
+)
 
 # Executed in this order, in one namespace.
 GUEST_FILES = (
@@ -80,6 +90,11 @@ class Template(Record):
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether its runs have no namespaces."""
+        return not self.mechanisms & _csandbox.MECHANISMS["pid namespace"]
+
 
 class _Registry:
     # Reentrant locks: a signal handler may run something too.
@@ -122,7 +137,7 @@ def start_run(
     for _ in range(ATTEMPTS):
         zygote = _zygote(template)
         try:
-            return zygote, _request(zygote, policy, inputs)
+            return zygote, _request(zygote, policy, inputs, template)
         except _csandbox.SetupError as error:
             raise unavailable(*error.args) from None
         except OSError as error:
@@ -144,14 +159,18 @@ def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
 
 
 def _request(
-    zygote: Zygote, policy: Policy, inputs: Inputs | None = None
+    zygote: Zygote,
+    policy: Policy,
+    inputs: Inputs | None = None,
+    template: Template | None = None,
 ) -> Run:
+    bare = template is not None and template.is_bare
     limits = _limits(policy)
     deadline = monotonic() + ANSWER_SECONDS
     while True:
         try:
             with _no_fork:
-                return _ask(zygote, policy, limits, inputs)
+                return _ask(zygote, policy, limits, inputs, bare=bare)
         except BlockingIOError:
             # More requests than the socket holds.
             if monotonic() > deadline:
@@ -164,6 +183,8 @@ def _ask(
     policy: Policy,
     limits: dict[str, int],
     inputs: Inputs | None,
+    *,
+    bare: bool,
 ) -> Run:
     """Ask for a cell, in a cgroup of its own if there are any to have."""
     for attempt in (1, 2):
@@ -171,7 +192,11 @@ def _ask(
         leaf = base.next_leaf() if isinstance(base, cgroups.Base) else None
         try:
             run = zygote.start(
-                **limits, store=policy.result_bytes, inputs=inputs, leaf=leaf
+                **limits,
+                store=policy.result_bytes,
+                inputs=inputs,
+                leaf=leaf,
+                place=_place(policy) if bare else None,
             )
         except _csandbox.SetupError as error:
             if attempt == 2 or error.args[1] not in (ENOENT, ENODEV):
@@ -183,6 +208,15 @@ def _ask(
             base.keep(run, leaf)
         return run
     raise AssertionError("unreachable")
+
+
+def _place(policy: Policy) -> scratches.Place:
+    try:
+        return scratches.place_for(policy.scratch_bytes)
+    except OSError as error:
+        raise unavailable(
+            "scratch", error.errno or 0, error.filename or ""
+        ) from None
 
 
 def current_cgroup() -> cgroups.Base | cgroups.Absence:
@@ -376,6 +410,7 @@ def _forget_in_child() -> None:
     global _registry
     _csandbox.fork_began()
     cgroups.forget()
+    scratches.forget()
     _free(_no_fork)
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -395,6 +430,7 @@ def _free(lock: Any) -> None:
 def _close_cgroups() -> None:
     with _no_fork:
         cgroups.close()
+        scratches.close()
 
 
 # Functions of C, in which no signal handler can raise between two steps: the

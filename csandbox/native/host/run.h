@@ -15,6 +15,6 @@ extern PyType_Spec csb_run_spec;
  * with SetupError if there is no leaf to be had. */
 PyObject *csb_run_request(PyObject *module, int control,
                           const struct csb_limits *limits, uint64_t store,
-                          int inputs, PyObject *leaf);
+                          int inputs, PyObject *leaf, PyObject *place);
 
 #endif
