@@ -81,7 +81,7 @@ look(int directory, const char *path, struct stat *ret_info)
     }
     long fd = csb_emulate_open(directory, place.path,
                                O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd == -EACCES && place.kind != CSB_PLACE_ELSEWHERE) {
+    if (fd == -EACCES && place.kind != CSB_PLACE_CLIMBING) {
         /* A file of its own that may only be written to. */
         fd = csb_emulate_open(directory, place.path,
                               O_WRONLY | O_NONBLOCK | O_NOCTTY, 0);

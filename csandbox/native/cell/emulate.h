@@ -31,7 +31,8 @@ enum csb_place_kind {
     CSB_PLACE_SCRATCH,   /* in /tmp */
     CSB_PLACE_VIEW,      /* something that it may read */
     CSB_PLACE_ABOVE,     /* a directory on the way there */
-    CSB_PLACE_ELSEWHERE, /* must look as if it were not there */
+    CSB_PLACE_CLIMBING,  /* who knows: by "..", through directories that
+                            must look as if they were not there */
 };
 
 struct csb_place {
@@ -44,7 +45,8 @@ extern struct csb_emulated csb_guest;
 /* Whether an absolute path is that of a directory or below it. */
 int csb_emulate_lies_in(const char *path, const char *root);
 
-/* Finds out where a path leads; *ret_place may point into room, which has
+/* Finds out where a path leads, -ENOENT if it is nowhere that the guest may
+ * know of; *ret_place may point into room, which has
  * CSB_EMULATED_PATH bytes.  All of these return a result or -errno. */
 long csb_emulate_place(const char *path, char *room,
                        struct csb_place *ret_place);

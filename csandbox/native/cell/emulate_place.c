@@ -85,7 +85,7 @@ csb_emulate_place(const char *path, char *room, struct csb_place *ret_place)
     *ret_place = (struct csb_place){.path = path};
     if (path[0] != '/') {
         ret_place->kind =
-            climbs(path) ? CSB_PLACE_ELSEWHERE : CSB_PLACE_RELATIVE;
+            climbs(path) ? CSB_PLACE_CLIMBING : CSB_PLACE_RELATIVE;
     } else if (is_in_view(path)) {
         ret_place->kind = CSB_PLACE_VIEW;
     } else if (csb_guest.directory[0] != '\0' &&
@@ -98,11 +98,13 @@ csb_emulate_place(const char *path, char *room, struct csb_place *ret_place)
         strcpy(room + before, path + SCRATCH_LENGTH);
         ret_place->path = room;
         ret_place->kind =
-            climbs(path) ? CSB_PLACE_ELSEWHERE : CSB_PLACE_SCRATCH;
+            climbs(path) ? CSB_PLACE_CLIMBING : CSB_PLACE_SCRATCH;
     } else if (is_above_view(path)) {
         ret_place->kind = CSB_PLACE_ABOVE;
+    } else if (climbs(path)) {
+        ret_place->kind = CSB_PLACE_CLIMBING;
     } else {
-        ret_place->kind = CSB_PLACE_ELSEWHERE;
+        return -ENOENT; /* or it is not its business */
     }
     return 0;
 }
@@ -114,7 +116,7 @@ csb_emulate_answer(const struct csb_place *place, long result)
         return result;
     }
     switch (place->kind) {
-    case CSB_PLACE_ELSEWHERE:
+    case CSB_PLACE_CLIMBING:
         /* Whether there is such a file on the host, and of what kind. */
         return result == -EFAULT || result == -EMFILE ? result : -ENOENT;
     case CSB_PLACE_ABOVE:
