@@ -78,6 +78,8 @@ static const struct step steps[] = {
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
     /* After the id maps, as undumpable it would not own its /proc files. */
     {CSB_STEP_CELL_UNDUMPABLE, 0, set_undumpable},
+    /* Before the filter, which traps. */
+    {CSB_STEP_EMULATE, CSB_MECH_SECCOMP, csb_emulate_install},
     /* Last: it denies what the steps above use. */
     {CSB_STEP_SECCOMP, CSB_MECH_SECCOMP, csb_seccomp_load},
 };

@@ -62,6 +62,7 @@
     X(CELL_FORKS, "cell-forks")                                               \
     X(CELL_FDS, "cell-descriptors")                                           \
     X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
+    X(EMULATE, "emulation")                                                   \
     X(SECCOMP, "seccomp")                                                     \
     X(CANARY, "canary")                                                       \
     /* host: what a cell that is ready says of itself */                      \

@@ -80,6 +80,13 @@ static const struct csb_syscall_rule rules[] = {
 struct csb_syscall_rule
 csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule)
 {
+    const struct csb_syscall_rule *bare =
+        filter & CSB_FILTER_SHARED_PIDS
+            ? csb_syscalls_bare_find(filter, rule->name)
+            : NULL;
+    if (bare != NULL) {
+        return *bare;
+    }
     if ((filter & CSB_FILTER_COMPUTE) == 0) {
         return *rule;
     }
