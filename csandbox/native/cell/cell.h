@@ -62,6 +62,7 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
+int csb_root_empty(const struct csb_cell *cell);
 int csb_bare_start(const struct csb_cell *cell);
 int csb_bare_become(const struct csb_cell *cell);
 int csb_forks_ask(const struct csb_cell *cell);

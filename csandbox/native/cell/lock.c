@@ -60,6 +60,8 @@ static const struct step steps[] = {
     {CSB_STEP_CELL_SCRATCH, 0, enter_scratch},
     {CSB_STEP_CELL_SESSION, 0, csb_session_start},
     {CSB_STEP_RECEIPT, 0, csb_receipt_open},
+    /* With the capabilities, which go next. */
+    {CSB_STEP_CELL_ROOT, 0, csb_root_empty},
     /* Before the limits: processes are counted per user namespace, so in
      * the new one this run alone counts. */
     {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},

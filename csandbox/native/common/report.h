@@ -54,6 +54,7 @@
     X(CELL_SCRATCH, "cell-scratch")                                           \
     X(CELL_SESSION, "cell-session")                                           \
     X(RECEIPT, "receipt") /* before, at and after what follows */             \
+    X(CELL_ROOT, "cell-root")                                                 \
     X(CELL_USERNS, "cell-user-namespace")                                     \
     X(CELL_LIMITS, "cell-limits")                                             \
     X(CELL_CAPS, "cell-capabilities")                                         \
