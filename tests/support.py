@@ -131,8 +131,20 @@ def stays_root(without):
     return VIEW in without and _csandbox.is_root() and environment_is_closed()
 
 
-def template(without=(), fault=None, *, several=False, compute=False):
-    """Return a template of all mechanisms but some, started."""
+def template(
+    without=(), fault=None, *, several=False, bare=False, compute=False
+):
+    """Return a template of all mechanisms but some, started.
+
+    With `bare` it has no namespaces, and is not started.
+    """
+    if bare:
+        return Template(
+            mechanisms=zygotes.BARE_MECHANISMS,
+            fault=fault,
+            preload=("ctypes",),
+            several=several,
+        )
     without = set(without)
     root = stays_root(without)
     if root:
@@ -147,7 +159,7 @@ def template(without=(), fault=None, *, several=False, compute=False):
     )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
-            zygotes._zygote(made)
+            zygotes.booted(made)
     return made
 
 
@@ -164,6 +176,7 @@ def run_guest(
     fault=None,
     stdin=b"",
     sink=None,
+    bare=False,
     **policy,
 ):
     """Return the Result of source text after GUEST."""
@@ -181,6 +194,7 @@ def run_guest(
             without,
             fault,
             several=policy.get("processes", 0) > 0,
+            bare=bare,
             compute=policy.get("profile") == "compute",
         ),
     )

@@ -59,6 +59,7 @@ static const struct csb_arg_check tgkill_self[] = {
 static const struct csb_syscall_rule rules[] = {
     ALLOW("read"),  /* stdin, the job */
     ALLOW("write"), /* stdout, stderr, the result and its store */
+    ALLOW("close"), /* what the cell's receipt was read from */
     ALLOW("exit_group"),
     ALLOW("brk"), /* malloc(), from here on */
     NARROW("mmap", mmap_of_data, EPERM),
@@ -85,6 +86,13 @@ static const struct csb_syscall_rule rules[] = {
 struct csb_syscall_rule
 csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule)
 {
+    const struct csb_syscall_rule *bare =
+        filter & CSB_FILTER_SHARED_PIDS
+            ? csb_syscalls_bare_find(filter, rule->name)
+            : NULL;
+    if (bare != NULL) {
+        return *bare;
+    }
     if ((filter & CSB_FILTER_COMPUTE) == 0) {
         return *rule;
     }
