@@ -142,7 +142,7 @@ def test_calls_that_matter_are_told(name, arguments, category, text):
     [
         "import ctypes, mmap, tempfile, uuid, platform, shutil",
         "import os; os.kill(os.getpid(), 0); os.kill(0, 0)",
-        "import socket; socket.socketpair()",
+        "import socket; pair = socket.socketpair()",
         "import asyncio; asyncio.run(asyncio.sleep(0))",
         "import threading; threading.Thread(target=print).start()",
         "import concurrent.futures as c\n"

@@ -53,6 +53,10 @@ csb_notify_begin(const struct csb_cell *cell)
         .len = (unsigned short)plan->listener_count,
         .filter = (struct sock_filter *)csb_plan_listener(plan),
     };
+    int result = csb_seccomp_name_oneself(cell);
+    if (result < 0) {
+        return result;
+    }
     __attribute__((cleanup(csb_close))) int listener = listen_to(&filter);
     if (listener < 0) {
         /* Without it denials go untold; but forks would go uncounted. */

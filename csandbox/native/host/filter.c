@@ -51,6 +51,8 @@ action_of(enum csb_fate fate, int err)
         return SCMP_ACT_ALLOW;
     case CSB_ERRNO:
         return SCMP_ACT_ERRNO(err);
+    case CSB_TRAP:
+        return SCMP_ACT_TRAP;
     default:
         return SCMP_ACT_KILL_PROCESS;
     }
@@ -210,10 +212,12 @@ add_rules(scmp_filter_ctx context, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL; rule++) {
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
             int number;
-            int result = resolve(group, rule, &number);
+            int result = resolve(group, &own, &number);
             if (result == 0 && number >= 0) {
-                result = add_rule(context, number, rule, flags);
+                result = add_rule(context, number, &own, flags);
             }
             if (result < 0) {
                 return result;
@@ -297,9 +301,12 @@ emit_rest(struct program *program, int number,
                    ? emit_answer(program, number, SECCOMP_RET_USER_NOTIF)
                    : 0;
     }
-    return is_left_to_listener(rule, flags)
-               ? 0
-               : emit_answer(program, number, SCMP_ACT_ERRNO(rule->err));
+    if (is_left_to_listener(rule, flags)) {
+        return 0;
+    }
+    return emit_answer(program, number,
+                       rule->err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP
+                                                  : SCMP_ACT_ERRNO(rule->err));
 }
 
 static int
@@ -316,9 +323,11 @@ emit_tail(struct program *program, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL && result == 0; rule++) {
-            int number = seccomp_syscall_resolve_name(rule->name);
-            if (rule->fate == CSB_NARROW && number >= 0) {
-                result = emit_rest(program, number, rule, flags);
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
+            int number = seccomp_syscall_resolve_name(own.name);
+            if (own.fate == CSB_NARROW && number >= 0) {
+                result = emit_rest(program, number, &own, flags);
             }
         }
     }

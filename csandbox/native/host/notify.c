@@ -80,11 +80,11 @@ static int
 deny(struct csb_notify *notify, const struct seccomp_notif *request,
      const char *name, int guest, int64_t now)
 {
-    const struct csb_syscall_rule *rule =
-        csb_syscall_find(name, notify->filter);
-    /* Both filters came of the same table, so there is a rule. */
-    int fatal = rule == NULL || rule->fate == CSB_KILL;
-    int err = fatal ? 0 : rule->err;
+    struct csb_syscall_rule rule = {.fate = CSB_KILL};
+    /* The filter came of the same table, so there is a rule. */
+    (void)csb_syscall_find(name, notify->filter, &rule);
+    int fatal = rule.fate == CSB_KILL;
+    int err = fatal ? 0 : rule.err;
 
     if (guest) {
         note(notify, request, csb_denial_find(name), err, now);

@@ -4,8 +4,9 @@
 #include "../common/denials.h"
 #include "syscalls.h"
 
-const struct csb_syscall_rule *
-csb_syscall_find(const char *name, unsigned filter)
+bool
+csb_syscall_find(const char *name, unsigned filter,
+                 struct csb_syscall_rule *ret_rule)
 {
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
@@ -15,11 +16,12 @@ csb_syscall_find(const char *name, unsigned filter)
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL; rule++) {
             if (strcmp(rule->name, name) == 0) {
-                return rule;
+                *ret_rule = csb_syscall_rule_for(filter, rule);
+                return true;
             }
         }
     }
-    return NULL;
+    return false;
 }
 
 bool
@@ -33,5 +35,6 @@ csb_syscall_is_asked(const char *name, unsigned filter)
 bool
 csb_syscall_is_told(const struct csb_syscall_rule *rule)
 {
-    return rule->fate != CSB_ALLOW && csb_denial_find(rule->name) != NULL;
+    return rule->fate != CSB_ALLOW && rule->fate != CSB_TRAP &&
+           rule->err != CSB_ELSE_TRAP && csb_denial_find(rule->name) != NULL;
 }
