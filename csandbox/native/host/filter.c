@@ -46,6 +46,8 @@ action_of(enum csb_fate fate, int err)
         return SCMP_ACT_ALLOW;
     case CSB_ERRNO:
         return SCMP_ACT_ERRNO(err);
+    case CSB_TRAP:
+        return SCMP_ACT_TRAP;
     default:
         return SCMP_ACT_KILL_PROCESS;
     }
@@ -118,10 +120,12 @@ add_rules(scmp_filter_ctx context, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL; rule++) {
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
             int number;
-            int result = resolve(group, rule, &number);
+            int result = resolve(group, &own, &number);
             if (result == 0 && number >= 0) {
-                result = add_rule(context, number, rule);
+                result = add_rule(context, number, &own);
             }
             if (result < 0) {
                 return result;
@@ -189,8 +193,10 @@ emit_answer(struct program *program, int number, int err)
     if (result < 0) {
         return result;
     }
-    return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-                                                      SCMP_ACT_ERRNO(err)));
+    const uint32_t answer =
+        err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(err);
+    return emit(program,
+                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer));
 }
 
 static int
@@ -207,9 +213,11 @@ emit_tail(struct program *program, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL && result == 0; rule++) {
-            int number = seccomp_syscall_resolve_name(rule->name);
-            if (rule->fate == CSB_NARROW && number >= 0) {
-                result = emit_answer(program, number, rule->err);
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
+            int number = seccomp_syscall_resolve_name(own.name);
+            if (own.fate == CSB_NARROW && number >= 0) {
+                result = emit_answer(program, number, own.err);
             }
         }
     }
