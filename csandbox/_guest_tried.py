@@ -9,6 +9,10 @@ import errno
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 TRIED_LIMIT = 64
 WATCHED_LIMIT = 4096  # different paths and modules
 FRAMES_SEEN = 100
@@ -131,7 +135,7 @@ def _look(event, arguments) -> None:
 
 def _is_asked_by_program():
     """Whether it is its own import: libraries try for what is optional."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith("<frozen "):
@@ -151,7 +155,7 @@ def _note(kind, name) -> None:
 
 
 def _place_now():
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     for _ in range(FRAMES_SEEN):
         if frame is None:
             return ""

@@ -1,4 +1,4 @@
-"""What a run was denied, as records: from the core's account and the guest's."""
+"""What a run was denied: the core's account and the guest's, as records."""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ def test_nothing_denied_is_exit_code_0(program):
 
 
 def test_a_program_that_exits_has_its_account_too():
-    done = explain("-c", "import sys\ntry: open('/x')\nexcept OSError: sys.exit(3)")
+    done = explain(
+        "-c", "import sys\ntry: open('/x')\nexcept OSError: sys.exit(3)"
+    )
     assert done.returncode == 1
     assert "open('/x')" in done.stdout
 
@@ -115,9 +117,7 @@ def test_an_uncaught_error_is_told_once_and_shown():
 
 
 def test_names_of_files_are_inert_where_they_are_shown():
-    done = explain(
-        "-c", "try: open('/\\x1b]0;x\\x07')\nexcept OSError: pass"
-    )
+    done = explain("-c", "try: open('/\\x1b]0;x\\x07')\nexcept OSError: pass")
     assert "\x1b" not in done.stdout
     assert done.returncode == 1
 
