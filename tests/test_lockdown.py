@@ -254,7 +254,7 @@ def canary(environment=(), change=lambda plan: None):
 
 # struct csb_plan
 HEADER = struct.Struct("=4IiI6I")
-MECHANISMS_AT, FILTER_AT, TOLD_AT, LISTENER_AT = 8, 32, 40, 48
+MECHANISMS_AT, FILTER_AT, TOLD_AT, LISTENER_AT = 8, 32, 52, 60
 
 
 def without_mechanisms(*names):

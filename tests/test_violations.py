@@ -38,7 +38,9 @@ def only(result):
 # --- what the caller is told -------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", [{}, {"processes": 2}, {"start": "fork"}])
+@pytest.mark.parametrize(
+    "policy", [{}, {"processes": 2}, {"start": "fork", "allow_threads": True}]
+)
 def test_a_denied_socket_is_told_with_its_arguments_and_line(policy):
     result = told(
         "import socket\n\nsocket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
@@ -286,6 +288,7 @@ except TypeError:
 right
 """,
         start=start,
+        allow_threads=start == "fork",
     )
     assert result.unwrap() is True
 
@@ -313,7 +316,7 @@ def test_an_error_that_is_no_denial_is_left_alone():
 
 def test_nothing_of_it_stays_in_the_host():
     before = PermissionError.__init__
-    csandbox.execute("import os; os.fork()", start="fork")
+    csandbox.execute("import os; os.fork()", start="fork", allow_threads=True)
     assert PermissionError.__init__ is before
     assert str(OSError(1, "x")) == "[Errno 1] x"
     with pytest.raises(PermissionError) as caught:
@@ -464,7 +467,7 @@ HUNG_UP = """\
 import ctypes, errno, os, struct, sys
 from csandbox import zygotes
 plan = zygotes.build_plan(zygotes.Template())
-at = struct.unpack_from("=4I", plan, 40)  # told, listener: place and length
+at = struct.unpack_from("=4I", plan, 52)  # told, listener: place and length
 libc = ctypes.CDLL(None, use_errno=True)
 kept = []
 def program(place, length):

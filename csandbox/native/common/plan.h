@@ -63,12 +63,14 @@ struct csb_plan {
     uint32_t uid; /* user and group the zygote becomes; 0: stays as it is */
     uint32_t view_at, view_count;     /* struct csb_view_entry[] */
     uint32_t filter_at, filter_count; /* struct sock_filter[] */
-    uint32_t told_at, told_count; /* ... in its place if the host listens */
-    uint32_t listener_at, listener_count; /* ... to which it listens */
-    uint32_t filter_flags;                /* enum csb_filter_flag */
-    uint32_t preload_at;                  /* module names, comma-separated */
-    uint32_t several; /* runs may have more than one process */
-    uint32_t compute; /* runs may only compute */
+    uint32_t preload_at;              /* module names, comma-separated */
+    uint32_t several;                 /* runs may have more than one process */
+    uint32_t compute;                 /* runs may only compute */
+    /* In the place of that filter if the host listens, and that to which it
+     * listens; and what they are for, enum csb_filter_flag. */
+    uint32_t told_at, told_count;
+    uint32_t listener_at, listener_count;
+    uint32_t filter_flags;
 };
 
 /* Checks that every offset and string lies inside the block.
