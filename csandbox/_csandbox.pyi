@@ -19,8 +19,10 @@ FRAME_RESERVE: Final[int]
 FRAME_UNSUPPORTED: Final[int]
 FRAME_VALUE: Final[int]
 MECHANISMS: Final[dict[str, int]]
+NOTIFY: Final[int]
 SANITIZED: Final[bool]
 STEPS: Final[tuple[str, ...]]
+UID: Final[int]
 
 class SetupError(Exception): ...
 
@@ -82,6 +84,7 @@ class Run:
         output: int,
         output_kills: bool,
         result: int,
+        required: int,
         signals: bool,
         sink: Callable[[int, bytes], object] | None,
     ) -> dict[str, Any]: ...

@@ -9,7 +9,15 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
+from csandbox import (
+    _csandbox,
+    accounts,
+    jobs,
+    places,
+    receipts,
+    tiers,
+    zygotes,
+)
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -24,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Isolation, Result, Usage
+from csandbox.result import Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -39,7 +47,6 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -206,18 +213,26 @@ def _execute(
     template: Template | None = None,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
-    if template is None:
-        template = _template(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, policy)
     asked = monotonic()
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
+            chosen = template or _template(policy)
             if policy.start == "fork":
-                outcome = _fork(frame, live, stdin, policy, sink, template)
+
+                def fork(each: Template) -> dict[str, Any]:
+                    return _fork(frame, live, stdin, policy, sink, each)
+
+                if template is None:
+                    outcome, chosen = tiers.with_fork(chosen, policy, fork)
+                else:
+                    outcome = fork(template)
             else:
-                outcome = _start(frame, cargo, stdin, policy, sink, template)
+                if template is None:
+                    chosen = tiers.settled(chosen, policy)
+                outcome = _start(frame, cargo, stdin, policy, sink, chosen)
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
@@ -231,7 +246,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome),
+        isolation=receipts.isolation(outcome, chosen),
     )
 
 
@@ -259,7 +274,7 @@ def _fork(
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
     if outcome["ending"] == "setup":
-        raise _setup_error(outcome)
+        raise zygotes.setup_error(outcome)
     return outcome
 
 
@@ -309,7 +324,7 @@ def _communicate(
                 late and not zygotes.answers(zygote, policy)
             ):
                 zygotes.discard(template, zygote)
-            raise _setup_error(outcome)
+            raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
         if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
             # It lives, but had no number free for this cell's descriptors.
@@ -339,6 +354,7 @@ def _see_to_its_end(
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
+            required=tiers.required(policy),
             signals=current_thread() is main_thread(),
             sink=sink,
         )
@@ -351,14 +367,6 @@ def _cpu_time(policy: Policy) -> float:
         return policy.cpu_time
     # One busy thread shall reach its timeout, not this a moment before.
     return policy.timeout + min(0.05, policy.timeout / 20)
-
-
-def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
-    step, errno = outcome["step"], outcome["errno"]
-    detail = outcome["text"]
-    if step == "canary" and outcome["detail"]:
-        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
-    return zygotes.unavailable(step, errno, detail)
 
 
 def _judge(
@@ -533,17 +541,6 @@ def _usage(
         stderr_dropped=max(0, outcome["stderr_total"] - most),
         scratch_bytes=outcome["scratch"],
         peak_processes=outcome["peak_processes"],
-    )
-
-
-def _isolation(outcome: dict[str, Any]) -> Isolation:
-    bits = outcome["detail"]
-    return Isolation(
-        mechanisms=frozenset(
-            name for name, bit in _IN_FORCE.items() if bits & bit
-        ),
-        landlock_abi=bits >> 16,
-        uid=zygotes.uid(),
     )
 
 

@@ -131,7 +131,9 @@ def stays_root(without):
     return VIEW in without and _csandbox.is_root() and environment_is_closed()
 
 
-def template(without=(), fault=None, *, several=False, bare=False):
+def template(
+    without=(), fault=None, *, several=False, bare=False, compute=False
+):
     """Return a template of all mechanisms but some, started.
 
     With `bare` it has no namespaces, and is not started.
@@ -149,11 +151,15 @@ def template(without=(), fault=None, *, several=False, bare=False):
         without.add(USERNS)
     mask = sum(_csandbox.MECHANISMS[name] for name in MECHANISMS - without)
     made = Template(
-        mechanisms=mask, fault=fault, preload=("ctypes",), several=several
+        mechanisms=mask,
+        fault=fault,
+        preload=("ctypes",),
+        several=several,
+        compute=compute,
     )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
-            zygotes._zygote(made)
+            zygotes.booted(made)
     return made
 
 
@@ -189,6 +195,7 @@ def run_guest(
             fault,
             several=policy.get("processes", 0) > 0,
             bare=bare,
+            compute=policy.get("profile") == "compute",
         ),
     )
 

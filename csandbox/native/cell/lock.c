@@ -59,6 +59,9 @@ static const struct step steps[] = {
     {CSB_STEP_CELL_MOUNTS, CSB_MECH_PIDNS, csb_mounts_unshare},
     {CSB_STEP_CELL_SCRATCH, 0, enter_scratch},
     {CSB_STEP_CELL_SESSION, 0, csb_session_start},
+    {CSB_STEP_RECEIPT, 0, csb_receipt_open},
+    /* With the capabilities, which go next. */
+    {CSB_STEP_CELL_ROOT, 0, csb_root_empty},
     /* Before the limits: processes are counted per user namespace, so in
      * the new one this run alone counts. */
     {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},
@@ -72,6 +75,7 @@ static const struct step steps[] = {
     /* After it: descriptors on their way count per user, and other runs may
      * have as many on theirs as the new limit lets. */
     {CSB_STEP_CELL_LIMITS, CSB_MECH_LIMITS, csb_limits_apply},
+    {CSB_STEP_RECEIPT, 0, csb_receipt_take},
     /* After Landlock and the id maps, which need descriptors on paths. */
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
     /* After the id maps, as undumpable it would not own its /proc files. */
@@ -82,15 +86,21 @@ static const struct step steps[] = {
     {CSB_STEP_SECCOMP, CSB_MECH_SECCOMP, csb_seccomp_load},
 };
 
+/* Shorter than PIPE_BUF into an empty pipe: whole or not at all. */
+static void
+send(int fd, const struct csb_report *record)
+{
+    if (write(fd, record, sizeof *record) != sizeof *record) {
+        _exit(1); /* the host is gone, or sees EOF */
+    }
+}
+
 static void
 report(int fd, uint32_t step, int err, uint32_t detail)
 {
     struct csb_report record;
     csb_report_fill(step, err, detail, NULL, &record);
-    /* Shorter than PIPE_BUF into an empty pipe: whole or not at all. */
-    if (write(fd, &record, sizeof record) != sizeof record) {
-        _exit(1); /* the host is gone, or sees EOF */
-    }
+    send(fd, &record);
 }
 
 static void
@@ -112,10 +122,22 @@ in_force(const struct csb_cell *cell)
     return cell->plan->mechanisms | entered | (uint32_t)cell->paths->abi << 16;
 }
 
-void
-csb_cell_lock(const struct csb_cell *cell)
+static void
+report_ready(const struct csb_cell *cell)
 {
+    struct csb_report record;
+    csb_report_fill(CSB_STEP_READY, 0, in_force(cell), NULL, &record);
+    record.receipt = cell->readback->receipt;
+    send(CSB_CELL_RESULT, &record);
+}
+
+void
+csb_cell_lock(struct csb_cell *cell)
+{
+    struct csb_readback readback = {.status = -1};
     int result_fd = cell->fds[CSB_FD_RESULT];
+
+    cell->readback = &readback;
 
     for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
         const struct step *step = &steps[i];
@@ -139,5 +161,11 @@ csb_cell_lock(const struct csb_cell *cell)
         }
     }
     try_canaries(cell, result_fd, 0);
-    report(result_fd, CSB_STEP_READY, 0, in_force(cell));
+    int result = csb_receipt_finish(&readback);
+    if (result < 0) {
+        report(result_fd, CSB_STEP_RECEIPT, -result, 0);
+        _exit(1);
+    }
+    report_ready(cell);
+    cell->readback = NULL;
 }

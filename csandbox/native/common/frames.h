@@ -63,6 +63,7 @@ enum csb_spawned_fd {
 #define CSB_CELL_JOB 4
 #define CSB_CELL_STORE 5
 #define CSB_CELL_INPUTS 6 /* closed when there are none */
+#define CSB_CELL_STATUS 7 /* its own in /proc; closed before READY */
 
 /* What one run may use; no zero means "unlimited".  Without room for scratch
  * files /tmp is what the view has there, empty and read-only. */

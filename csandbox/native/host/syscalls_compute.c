@@ -44,6 +44,12 @@ static const struct csb_arg_check futex_of_locks[] = {
     END_CHECKS,
 };
 
+/* The negative ones are those of other processes, or of descriptors. */
+static const struct csb_arg_check clocks[] = {
+    ALLOW_IF(INT_BITS(0, 1u << 31, 0)),
+    END_CHECKS,
+};
+
 /* raise() and abort(). */
 static const struct csb_arg_check tgkill_self[] = {
     ALLOW_IF(INT_IS(0, CSB_GUEST_PID)),
@@ -53,15 +59,16 @@ static const struct csb_arg_check tgkill_self[] = {
 static const struct csb_syscall_rule rules[] = {
     ALLOW("read"),  /* stdin, the job */
     ALLOW("write"), /* stdout, stderr, the result and its store */
+    ALLOW("close"), /* what the cell's receipt was read from */
     ALLOW("exit_group"),
     ALLOW("brk"), /* malloc(), from here on */
     NARROW("mmap", mmap_of_data, EPERM),
     ALLOW("munmap"),
     ALLOW("mremap"), /* lists that grow: a copy else */
     NARROW("madvise", madvise_of_allocators, EINVAL),
-    ALLOW("clock_gettime"),   /* of processor time, and without a vDSO */
-    ALLOW("clock_nanosleep"), /* time.sleep() */
-    ALLOW("getrandom"),       /* os.urandom(), seeds, uuid4() */
+    NARROW("clock_gettime", clocks, EINVAL),   /* of processor time */
+    NARROW("clock_nanosleep", clocks, EINVAL), /* time.sleep() */
+    ALLOW("getrandom"), /* os.urandom(), seeds, uuid4() */
     NARROW("futex", futex_of_locks, ENOSYS),
     ALLOW("rt_sigaction"), /* signal.signal(), which the guest's side uses */
     ALLOW("rt_sigreturn"), /* out of its handlers */

@@ -100,6 +100,8 @@ csb_tables_add(PyObject *module)
         long value;
     } numbers[] = {
         {"CGROUP", CSB_MECH_CGROUP},
+        {"NOTIFY", CSB_MECH_NOTIFY},
+        {"UID", CSB_MECH_UID},
         {"FRAME_MAGIC", CSB_FRAME_MAGIC},
         {"FRAME_JOB", CSB_FRAME_JOB},
         {"FRAME_VALUE", CSB_FRAME_VALUE},

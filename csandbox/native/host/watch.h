@@ -14,6 +14,7 @@
 #include "cgroup.h"
 #include "forks.h"
 #include "meter.h"
+#include "receipt.h"
 
 enum csb_ending {
     CSB_ENDING_NONE,      /* still running */
@@ -75,12 +76,13 @@ struct csb_watch {
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
-    struct csb_outlet input; /* stdin */
-    size_t output_limit;     /* bytes kept of each stream */
-    int output_kills;        /* more than that end the run */
-    size_t result_limit;     /* bytes of a result */
-    int64_t timeout;         /* ns from READY */
-    int64_t deadline;        /* ns on CLOCK_MONOTONIC; first: set-up's */
+    struct csb_outlet input;      /* stdin */
+    size_t output_limit;          /* bytes kept of each stream */
+    int output_kills;             /* more than that end the run */
+    size_t result_limit;          /* bytes of a result */
+    struct csb_expected expected; /* of the cell, when it is ready */
+    int64_t timeout;              /* ns from READY */
+    int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */

@@ -326,6 +326,9 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->pid = self->pidfd = self->control = self->lifeline = -1;
     self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
+    csb_receipt_expect(
+        ((const struct csb_plan *)PyBytes_AS_STRING(plan))->mechanisms,
+        &self->expected);
     self->plan_bytes = Py_NewRef(plan);
     self->argv = copy_strings(argv);
     self->envp = self->argv == NULL ? NULL : copy_strings(env);
@@ -480,8 +483,9 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, self->control, &limits, values[7], inputs,
-                           args[NUMBERS + 1], args[NUMBERS + 2]);
+    return csb_run_request(module, self->control, &self->expected, &limits,
+                           values[7], inputs, args[NUMBERS + 1],
+                           args[NUMBERS + 2]);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"

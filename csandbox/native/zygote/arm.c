@@ -42,7 +42,7 @@ read_memory(int statm, struct csb_cell *cell)
 /* A fork of the host has been through Python's part of it, and has no other
  * thread: what that would do is done. */
 static pid_t
-fork_again(const struct csb_cell *cell)
+fork_again(struct csb_cell *cell)
 {
     pid_t pid = fork();
     if (pid == 0) {
@@ -54,7 +54,7 @@ fork_again(const struct csb_cell *cell)
 
 /* Forks; the new process lies in the PID namespace entered for children. */
 static pid_t
-fork_cell(const struct csb_zygote *zygote, const struct csb_cell *cell)
+fork_cell(const struct csb_zygote *zygote, struct csb_cell *cell)
 {
     if (zygote->forked) {
         return fork_again(cell);
@@ -89,7 +89,7 @@ enter(const struct csb_zygote *zygote, int init)
 
 static pid_t
 fork_below(const struct csb_zygote *zygote, int init,
-           const struct csb_cell *cell, enum csb_step *ret_step)
+           struct csb_cell *cell, enum csb_step *ret_step)
 {
     if (csb_plan_is_bare(zygote->plan)) {
         *ret_step = CSB_STEP_FORK;
