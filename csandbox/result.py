@@ -311,11 +311,7 @@ class Result(Record):
             parts.append(f"stderr={_brief(self.stderr_bytes)}")
         if self.error is not None:
             kind = type(self.error).__name__
-            # Of a traceback the last line may be a note.
             last = str(self.error).rpartition("\n")[2]
-            if kind == "GuestError":
-                told = vars(self.error)
-                last = inert(f"{told['type_name']}: {told['message']}")
             parts.append(f"error=<{kind}: {last[:_WIDE]}>")
         if self.exit_code is not None:
             parts.append(f"exit_code={self.exit_code}")

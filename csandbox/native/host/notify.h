@@ -25,8 +25,7 @@ enum csb_notice {
 };
 
 /* Takes the listener, and has whoever asks wake the host at once. */
-void csb_notify_take(struct csb_notify *notify, int listener,
-                      unsigned filter);
+void csb_notify_take(struct csb_notify *notify, int listener, unsigned filter);
 
 /* Answers one thread that asks.  cell and init: pidfds of the run; guest:
  * whether what asks is a guest, and not a cell that tries its own locks.
