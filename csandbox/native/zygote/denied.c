@@ -52,7 +52,9 @@ look_at(PyFrameObject *frame, char ret_file[CSB_QUESTION_FILE_SIZE])
             name += length - CSB_QUESTION_FILE_SIZE;
             length = CSB_QUESTION_FILE_SIZE;
         }
-        memcpy(ret_file, name, length);
+        for (size_t i = 0; i < length; i++) {
+            ret_file[i] = name[i]; /* full, it has no end */
+        }
         line = (uint32_t)PyFrame_GetLineNumber(frame);
     }
     Py_DECREF(code);
