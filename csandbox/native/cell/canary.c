@@ -131,7 +131,8 @@ csb_canary_try(const struct csb_cell *cell, int early)
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
-            ((compute || bare) && canaries[i].asks) == early && !canaries[i].refused()) {
+            ((compute || bare) && canaries[i].asks) == early &&
+            !canaries[i].refused()) {
             return i + 1;
         }
     }
