@@ -119,8 +119,6 @@ csb_canary_try(const struct csb_cell *cell, int early)
     } canaries[] = {
         {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, host_file_refused, 0},
         {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, write_refused, 0},
-        {bare ? CSB_MECH_ALL : 0, host_is_hidden, 0},
-        {bare ? CSB_MECH_ALL : 0, holds_no_capability, 1},
         {CSB_MECH_USERNS, has_no_capability, 1},
         {CSB_MECH_SECCOMP, compute ? computing_filter_answers : filter_answers,
          0},
@@ -128,6 +126,8 @@ csb_canary_try(const struct csb_cell *cell, int early)
         /* One of several may signal the others, and the init, which is
          * immune. */
         {cell->plan->several ? 0 : CSB_MECH_SECCOMP, init_is_out_of_reach, 0},
+        {bare ? CSB_MECH_ALL : 0, host_is_hidden, 0},
+        {bare ? CSB_MECH_ALL : 0, holds_no_capability, 1},
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
