@@ -350,6 +350,16 @@ def test_a_first_run_of_processes_is_refused_just_so(fails):
     assert tiers.current().name == "landlock"
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_fork_of_the_host_has_the_same_tier(fails, before):
+    fails("namespaces", EPERM)
+    if before:
+        tier_of_a_run()
+    forked = tier_of_a_run(start="fork", allow_threads=True)
+    assert forked.tier == tiers.current().name == "landlock"
+    assert tier_of_a_run().tier == "landlock"
+
+
 # --- receipts ----------------------------------------------------------------
 
 # What a receipt is made of is read by csb_receipt_finish() in the cell.
