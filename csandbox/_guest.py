@@ -1,8 +1,8 @@
 """What runs inside: in the zygote `preload`, in each cell `main`.
 
-With _guest_errors.py, whose namespace it shares, the only Python of ours on
-the guest's side.  Nothing here is trusted by the host: a guest may have
-changed all of it.  It is loaded by path, before the package's directory
+With the other files of that name, whose namespace it shares, the only Python
+of ours on the guest's side.  Nothing here is trusted by the host: a guest may
+have changed all of it.  It is loaded by path, before the package's directory
 disappears from view, and must import nothing of it.  Its builtins are a copy,
 so that what a guest does to its own does not show here.
 """
@@ -33,12 +33,15 @@ if TYPE_CHECKING:
         place_of,
     )
     from csandbox._guest_mmap import share_by_files
+    from csandbox._guest_store import fill_store, room_of_store
+    from csandbox._guest_tried import tried, watch
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
 FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
 # Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
 HEADER = 24
+PAGE = 4096  # most jobs are no longer
 
 INLINE = 2**64 - 1  # in `at`
 LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
@@ -47,6 +50,8 @@ ALIGNMENT = 64
 
 # Without a job for so long, a cell ends.
 IDLE_SECONDS = 30
+
+SHORT = 200  # characters of a source
 
 REPR_LIMIT = 1000
 PROTOCOL = 5
@@ -106,12 +111,8 @@ def main(live=None) -> None:
         share_by_files()
     first = os.getpid()
     _reseed()
-    _set_environment(ENVIRONMENT)
     _set_streams()
-    waits = live is None and not select.select([JOB_FD], [], [], 0)[0]
-    if waits:
-        signal.alarm(IDLE_SECONDS)
-        _rehearse()
+    waits = live is None and _wait_awhile()
     try:
         job = _read_job()
         if waits:
@@ -120,17 +121,26 @@ def main(live=None) -> None:
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
-    if job["env"] != ENVIRONMENT or live is not None:
+    if not waits or job["env"] != ENVIRONMENT:
         _set_environment(job["env"])
     sys.argv = list(job["argv"])
     sys.orig_argv = [sys.executable, *sys.argv]
+    explained = job.get("explain")
+    if explained:
+        watch()
     try:
         value = _do(job)
+        if explained:
+            value = {"tried": tried()}
         if os.getpid() != first:
             _leave(0)  # a fork that has come to the end of the program
         kind, outgoing = _encode_value(value, job)
     except SystemExit as error:
-        _leave(_exit_code(error))
+        code = _exit_code(error)
+        if explained and os.getpid() == first:
+            _finish()
+            _send(FRAME_VALUE, _dump({"tried": tried(), "exit": code}))
+        _leave(code)
     except BaseException as error:
         if os.getpid() != first:
             sys.excepthook(*sys.exc_info())
@@ -147,9 +157,18 @@ def main(live=None) -> None:
     _exit(0)
 
 
+def _wait_awhile() -> bool:
+    """Get ready for a job, if there is none yet, and to end without one."""
+    if select.select([JOB_FD], [], [], 0)[0]:
+        return False
+    signal.alarm(IDLE_SECONDS)
+    _set_environment(ENVIRONMENT)
+    _rehearse()
+    return True
+
+
 def _rehearse() -> None:
     """Touch what a job touches, while there is none: pages are copied now."""
-    argv = sys.argv
     job = {
         "kind": "source",
         "source": "x = 1\nx + 1",
@@ -165,8 +184,6 @@ def _rehearse() -> None:
     b"".join(outgoing.pickle)
     _header(FRAME_VALUE, 1, INLINE)
     linecache.cache.pop("<rehearsal>", None)
-    del sys.modules["__main__"]
-    sys.argv = argv
 
 
 def _account(error):
@@ -180,19 +197,32 @@ def _account(error):
 
 
 def _read_job():
-    header = _read_exactly(HEADER)
-    length = int.from_bytes(header[8:16], _order)
-    payload = _read_exactly(length)
+    data = _read_some(PAGE)
+    while len(data) < HEADER:
+        data += _read_some(PAGE)
+    length = int.from_bytes(data[8:16], _order)
+    payload = data[HEADER:]
+    if len(payload) < length:
+        payload = _read_rest(payload, length)
     return pickle.loads(payload)  # from the host, which is trusted here
 
 
-def _read_exactly(size):
+def _read_some(size):
+    data = os.read(JOB_FD, size)
+    if not data:
+        _exit(1)  # the host is gone
+    return data
+
+
+def _read_rest(begun, size):
     data = bytearray(size)
-    rest = memoryview(data)
+    data[: len(begun)] = begun
+    rest = memoryview(data)[len(begun) :]
+    pipe = io.FileIO(JOB_FD, closefd=False)
     while rest:
-        count = os.readv(JOB_FD, [rest])
+        count = pipe.readinto(rest)
         if not count:
-            _exit(1)  # the host is gone
+            _exit(1)
         rest = rest[count:]
     return data
 
@@ -313,6 +343,14 @@ def _run_source(source, filename, namespace):
     """Run all statements; return the value of a last expression, or None."""
     flag = _ast.PyCF_ONLY_AST
     _remember_source(source, filename)
+    if len(source) < SHORT and "\n" not in source:
+        # Most are expressions, for which there is no need of their tree.
+        try:
+            code = compile(source, filename, "eval")
+        except SyntaxError:
+            pass
+        else:
+            return eval(code, namespace)
     tree: _ast.Module = compile(source, filename, "exec", flag)
     last = None
     if tree.body and isinstance(tree.body[-1], _ast.Expr):
@@ -390,19 +428,22 @@ class _Outgoing:
         for chunk in self.pickle:
             self.parts.append((self.end, chunk))
             self.end += len(chunk)
-        if self.end > os.fstat(STORE_FD).st_size:
+        if self.end > room_of_store():
             _write(_header(kind, self.end, INLINE))  # the host says the rest
             return
-        huge = self.end >= HUGE
-        if huge:
-            _write(_header(FRAME_RESERVE, self.end, 0))
-        CORE.fill(STORE_FD, JOB_FD if huge else -1, self.parts)
+        fill_store(self.parts, self.end)
         _write(_header(kind, size, at))
+
+
+_SIMPLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def _encode_value(value, job):
     """Return the kind of frame for a value, and what goes in it."""
     outgoing = _Outgoing()
+    if type(value) in _SIMPLE:
+        outgoing.write(_dump(value))
+        return FRAME_VALUE, outgoing
     show = job["on_unsupported"] == "repr"
     try:
         if isinstance(value, type) and not show:

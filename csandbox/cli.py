@@ -14,6 +14,7 @@ from importlib.util import decode_source
 from typing import TYPE_CHECKING, Any, TextIO
 
 import csandbox
+from csandbox import explain
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    explain.add(commands, _add_program)
     _add_doctor(commands)
     return parser
 
@@ -126,6 +128,11 @@ def _add_run(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(command=_run)
+    _add_program(parser)
+
+
+def _add_program(parser: argparse.ArgumentParser) -> None:
+    """Add the program and its policy, as options and arguments."""
     parser.add_argument(
         "-c",
         dest="code",
@@ -184,6 +191,13 @@ def _add_run(commands: Any) -> None:
         help="set an environment variable of the program (repeatable)",
     )
     parser.add_argument(
+        "--profile",
+        choices=("default", "compute"),
+        help='"compute": it only computes and prints, imports what '
+        "--preload names or is common, and opens no file; "
+        'default: "default", ordinary Python',
+    )
+    parser.add_argument(
         "--raw",
         action="store_true",
         help="let escape sequences through to a terminal",
@@ -195,44 +209,68 @@ def _add_doctor(commands: Any) -> None:
         "doctor",
         help="say what can be guaranteed on this machine",
         description="Make a trial run; print each guarantee with the kernel "
-        "features that deliver it here. Exits with 1 if anything is missing.",
+        "features that deliver it here, and what is not in use, why, and what "
+        "would change that. Exits with 1 if a guarantee cannot be given.",
         allow_abbrev=False,
     )
     parser.set_defaults(command=_doctor)
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--json", action="store_true", help="print the report as JSON"
+    )
+    choice.add_argument(
+        "--apparmor-profile",
+        action="store_const",
+        const="apparmor_profile",
+        dest="profile",
+        help="print an AppArmor profile that lets this Python make user "
+        "namespaces",
+    )
+    choice.add_argument(
+        "--docker-profile",
+        action="store_const",
+        const="docker_profile",
+        dest="profile",
+        help="print a seccomp profile for Docker, Podman and Kubernetes that "
+        "lets containers make user namespaces",
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from csandbox.sandbox import run_program
 
-    policy = _policy(arguments)
-    source, argv = _program(arguments)
-    stdin = b"" if argv[0] == "-" else _read_stdin()
+    program = program_of(arguments)
     sinks = {
         1: Sink(sys.stdout, raw=arguments.raw),
         2: Sink(sys.stderr, raw=arguments.raw),
     }
     try:
         result = run_program(
-            source,
-            FILENAMES.get(argv[0], argv[0]),
-            argv,
-            stdin=stdin,
-            policy=policy,
+            *program[:3],
+            stdin=program[3],
+            policy=program[4],
             on_output=lambda stream, chunk: sinks[stream].write(chunk),
         )
     except PolicyError:
         raise
     except SandboxError as error:
-        return _report(error, sinks[2])
+        return report(error, sinks[2])
     for sink in sinks.values():
         sink.finish()
     _report_dropped(result)
     if result.error is not None:
-        return _report(result.error, sinks[2])
+        return report(result.error, sinks[2])
     return (result.exit_code or 0) & 0xFF
+
+
+def program_of(
+    arguments: argparse.Namespace,
+) -> tuple[str, str, list[str], bytes, Policy]:
+    """Return a program's text, file name, sys.argv, stdin and policy."""
+    policy = _policy(arguments)
+    source, argv = _program(arguments)
+    stdin = b"" if argv[0] == "-" else _read_stdin()
+    return source, FILENAMES.get(argv[0], argv[0]), argv, stdin, policy
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:
@@ -245,6 +283,7 @@ def _policy(arguments: argparse.Namespace) -> Policy:
         "scratch",
         "output",
         "output_action",
+        "profile",
     )
     given = {name: getattr(arguments, name) for name in names}
     fields = {name: each for name, each in given.items() if each is not None}
@@ -368,7 +407,7 @@ def _abandon(stream: TextIO) -> None:
         os.close(null)
 
 
-def _report(error: SandboxError, stderr: Sink) -> int:
+def report(error: SandboxError, stderr: Sink) -> int:
     """Say on stderr how the run ended, and return the exit status."""
     if isinstance(error, GuestExit):
         return error.code & 0xFF
@@ -399,6 +438,12 @@ def _report_dropped(result: Result) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.profile is not None:
+        from csandbox import profiles
+
+        text = getattr(profiles, arguments.profile)()
+        Sink(sys.stdout).write_text(text.rstrip("\n") + "\n")
+        return 0
     report = csandbox.doctor()
     versions = {
         "csandbox": csandbox.__version__,

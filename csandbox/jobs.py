@@ -191,6 +191,7 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         **job,
         "payload": cargo.pickle,
         "stored": cargo.places,
+        "room": policy.result_bytes,
         "env": {**zygotes.ENVIRONMENT, **_pools(policy), **policy.env},
     }
     payload = pickle.dumps(job, 5)

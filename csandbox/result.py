@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from csandbox.text import inert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, ClassVar, NoReturn
 
     from typing_extensions import dataclass_transform
@@ -130,18 +133,115 @@ class Usage(Record):
     peak_processes: int = 1
 
 
+class Violation(Record):
+    """One thing that a run tried and was denied.
+
+    `syscall` is the name of the system call, `category` one of network,
+    processes, namespaces, identity, kernel and files, `arguments` those of
+    its arguments that mean something outside, as text: "AF_INET,
+    SOCK_STREAM".  `count` is how often it was tried.  `permitted_by` is the
+    least policy that would permit it, such as "processes=1", or None if none
+    does.  `text` says all that in a sentence.
+
+    The kernel reports system calls itself.  `line`, where in the guest's
+    program that was the first time, such as "prog.py:12", is what the guest
+    says, None if it did not; and so is all of the category files.
+    `str()` is inert, the fields need not be.
+    """
+
+    syscall: str
+    category: str
+    arguments: str = ""
+    line: str | None = None
+    count: int = 1
+    permitted_by: str | None = None
+    text: str = ""
+
+    def replace(self, **changes: Any) -> Violation:
+        """Return a copy with other values of some fields."""
+        return Violation(**{**vars(self), **changes})
+
+    def __str__(self) -> str:
+        where = f"{self.line}: " if self.line else ""
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return inert(f"{where}{self.text}{times}")
+
+
+class KernelState(Record):
+    """What the kernel said of a cell when it was ready, before it had a job.
+
+    `namespaces` are the kinds that were not the host's, by their names in
+    /proc/PID/ns.  `effective`, `permitted`, `inheritable`, `ambient` and
+    `bounding` are sets of capabilities, as numbers of 64 bits.  `seccomp` is
+    the mode, 2 for a filter, and `filters` how many there were, those of the
+    container included, 0 if this kernel does not say.  `limits` are pairs of
+    a name such as "NPROC" and a number, -1 for none; bytes, counts and
+    seconds, as in getrlimit(2).
+    """
+
+    no_new_privs: bool
+    seccomp: int
+    filters: int
+    namespaces: tuple[str, ...]
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    bounding: int
+    limits: tuple[tuple[str, int], ...]
+
+
 class Isolation(Record):
     """The receipt of a run: what confined it.
 
     `mechanisms` are the names of the kernel features that were in force, as
-    `csandbox doctor` prints them.  `landlock_abi` is the version of Landlock
-    that was used, 0 for none.  `uid` is the guest's user id as the host
-    sees it.
+    `csandbox doctor` prints them; none is there that the kernel's own account
+    of the cell, `kernel`, does not bear out.  `landlock_abi` is the version
+    of Landlock that was used, 0 for none.  `uid` is the guest's user id as
+    the host sees it.
+
+    Receipts are equal when these are; `kernel` has numbers that differ from
+    run to run, and is None for a cell that was lost before it was ready.
     """
 
     mechanisms: frozenset[str]
     landlock_abi: int = 0
     uid: int | None = None
+    kernel: KernelState | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Isolation:
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.mechanisms, self.landlock_abi, self.uid
+
+    @property
+    def tier(self) -> str:
+        """The kind of confinement: "full", "landlock" or "compute".
+
+        "full" has namespaces, "landlock" has Landlock in their place, and
+        "compute" neither, but no call that takes a path.
+        """
+        if "pid namespace" in self.mechanisms:
+            return "full"
+        return "landlock" if "landlock" in self.mechanisms else "compute"
+
+    @property
+    def guarantees(self) -> Mapping[str, tuple[str, ...]]:
+        """What gave each guarantee: the names of mechanisms by its name."""
+        from csandbox.guarantees import GUARANTEES
+
+        return MappingProxyType(
+            {
+                name: guarantee.given_by(self.mechanisms)
+                for name, guarantee in GUARANTEES.items()
+            }
+        )
 
 
 class Result(Record):
@@ -151,8 +251,10 @@ class Result(Record):
     `stderr_bytes` are exactly what was captured, at most the policy's
     `output` each.  `error` is None if the guest ended well, and otherwise
     what `run` would have raised.  `exit_code` is its exit code, None if it
-    had none.  `violations` are the denied calls that were noticed:
-    none are yet.
+    had none.  `violations` are the denied calls that matter to a
+    person, at most 64 different ones, where the kernel can report them
+    ("user notification" of `isolation.mechanisms`), and the file that an
+    uncaught exception was about, if the sandbox is why.
 
     Results are equal only to themselves.
     """
@@ -163,7 +265,7 @@ class Result(Record):
     error: SandboxError | None = None
     exit_code: int | None = None
     usage: Usage
-    violations: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
     isolation: Isolation
 
     def __eq__(self, other: object) -> bool:

@@ -9,7 +9,16 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
+from csandbox import (
+    _csandbox,
+    accounts,
+    jobs,
+    places,
+    receipts,
+    tiers,
+    violations,
+    zygotes,
+)
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -24,7 +33,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Isolation, Result, Usage
+from csandbox.result import Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -39,7 +48,6 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -182,15 +190,18 @@ def run_program(
     stdin: bytes,
     policy: Policy,
     on_output: Sink,
+    explained: bool = False,
 ) -> Result:
     """Run a program for the command line.
 
     `on_output(1 or 2, chunk)` gets its output as it comes; what it raises
-    ends the run and comes out of here.
+    ends the run and comes out of here.  `explained`: its value is the guest's
+    own account of what it could not get, for violations.told_by_guest().
     """
     jobs.check_source(source)
     # A program's value is nobody's: none is asked for.
     job, cargo = jobs.source_job(source, filename, argv, {}, ())
+    job["explain"] = explained
     return _execute(job, cargo, stdin, policy, sink=on_output)
 
 
@@ -208,19 +219,27 @@ def _execute(
     hurried: bool = False,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
-    if template is None:
-        template = _template(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, policy)
     asked = monotonic()
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
+            chosen = template or _template(policy)
             if policy.start == "fork":
-                outcome = _fork(frame, live, stdin, policy, sink, template)
+
+                def fork(each: Template) -> dict[str, Any]:
+                    return _fork(frame, live, stdin, policy, sink, each)
+
+                if template is None:
+                    outcome, chosen = tiers.with_fork(chosen, policy, fork)
+                else:
+                    outcome = fork(template)
             else:
+                if template is None:
+                    chosen = tiers.settled(chosen, policy)
                 outcome = _start(
-                    frame, cargo, stdin, policy, sink, template, hurried
+                    frame, cargo, stdin, policy, sink, chosen, hurried
                 )
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
@@ -235,7 +254,8 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome),
+        violations=violations.of_run(outcome, policy),
+        isolation=receipts.isolation(outcome, chosen),
     )
 
 
@@ -245,6 +265,7 @@ def _template(policy: Policy) -> Template:
         preload=policy.preload,
         several=policy.processes > 0,
         threads=threads if threads < cores() else 0,
+        compute=policy.profile == "compute",
     )
 
 
@@ -263,7 +284,7 @@ def _fork(
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
         cell.close()
     if outcome["ending"] == "setup":
-        raise _setup_error(outcome)
+        raise zygotes.setup_error(outcome)
     return outcome
 
 
@@ -317,7 +338,7 @@ def _communicate(
             policy,
             sink,
             successor=zygotes.wants_successor(template, policy),
-            hurried=hurried,
+            hurried=hurried and not template.is_bare,
         )
         zygotes.keep_successor(template, policy, zygote, cell)
         cell.close()
@@ -327,7 +348,7 @@ def _communicate(
                 late and not zygotes.answers(zygote, policy)
             ):
                 zygotes.discard(template, zygote)
-            raise _setup_error(outcome)
+            raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
         if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
             # It lives, but had no number free for this cell's descriptors.
@@ -364,6 +385,7 @@ def _see_to_its_end(
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
+            required=tiers.required(policy),
             signals=current_thread() is main_thread(),
             sink=sink,
             successor=successor,
@@ -381,14 +403,6 @@ def _cpu_time(policy: Policy) -> float:
     return policy.timeout + min(0.05, policy.timeout / 20)
 
 
-def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
-    step, errno = outcome["step"], outcome["errno"]
-    detail = outcome["text"]
-    if step == "canary" and outcome["detail"]:
-        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
-    return zygotes.unavailable(step, errno, detail)
-
-
 def _judge(
     outcome: dict[str, Any], policy: Policy
 ) -> tuple[Any, SandboxError | None]:
@@ -400,6 +414,9 @@ def _judge(
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
+    if ending == "denied":
+        call = violations.fatal_call(outcome)
+        return None, GuestCrash(signal.SIGSYS, call)
     if ending == "cancelled":
         return None, _cancelled()
     limit = _limit_error(outcome, policy)
@@ -454,6 +471,10 @@ def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
             return MemoryLimitError("memory")
         case "processes":
             return LimitError("processes", f"{policy.processes} at a time")
+        case "scratch":
+            return LimitError("scratch", str(policy.scratch))
+        case "threads":
+            return LimitError("threads", str(policy.threads))
         case "output":
             over = outcome["stdout_total"] > policy.output_bytes
             which = "stdout" if over else "stderr"
@@ -502,6 +523,7 @@ def _open_frame(
         return value, None
     told: SandboxError | None
     if kind == _csandbox.FRAME_ERROR:
+        outcome["account"] = value
         told = accounts.guest_error(value)
     else:
         told = accounts.refused_value(value, _way_out)
@@ -557,17 +579,6 @@ def _usage(
         stderr_dropped=max(0, outcome["stderr_total"] - most),
         scratch_bytes=outcome["scratch"],
         peak_processes=outcome["peak_processes"],
-    )
-
-
-def _isolation(outcome: dict[str, Any]) -> Isolation:
-    bits = outcome["detail"]
-    return Isolation(
-        mechanisms=frozenset(
-            name for name, bit in _IN_FORCE.items() if bits & bit
-        ),
-        landlock_abi=bits >> 16,
-        uid=zygotes.uid(),
     )
 
 

@@ -14,7 +14,7 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups
+from csandbox import _csandbox, cgroups, guarantees, scratches
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
@@ -31,13 +31,31 @@ if TYPE_CHECKING:
     from csandbox.policy import Policy
 
 ANSWER_SECONDS = 2.0
+TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+_NAMESPACES = (
+    "mount namespace",
+    "network namespace",
+    "pid namespace",
+    "user namespace",
+)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
+BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
+    _csandbox.MECHANISMS[name] for name in _NAMESPACES
+)
+
 # Executed in this order, in one namespace.
-GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
+GUEST_FILES = (
+    "_guest_errors.py",
+    "_guest_mmap.py",
+    "_guest_store.py",
+    "_guest_tried.py",
+    "_guest.py",
+)
+COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
 
 # Beyond the policy's env: what programs cannot do without.
 ENVIRONMENT = {
@@ -82,6 +100,11 @@ class Template(Record):
     compute: bool = False  # no file, thread or process after preload
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether its runs have no namespaces."""
+        return not self.mechanisms & _csandbox.MECHANISMS["pid namespace"]
 
 
 class _Registry:
@@ -129,9 +152,9 @@ def start_run(
         if armed is not None:
             return armed
     for _ in range(ATTEMPTS):
-        zygote = _zygote(template)
+        zygote = booted(template)
         try:
-            return zygote, _request(zygote, policy, inputs)
+            return zygote, _request(zygote, policy, inputs, template)
         except _csandbox.SetupError as error:
             raise unavailable(*error.args) from None
         except OSError as error:
@@ -154,13 +177,17 @@ def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
         policy.processes,
         policy.cpu_seconds,
         policy.result,
+        policy.require,
     )
 
 
 def wants_successor(template: Template, policy: Policy) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
-    return _registry.armed.wants(_kind(template, policy)) and not isinstance(
-        cgroups.current(), cgroups.Base
+    # What a run has of its own, a directory or a cgroup, comes with its cell.
+    return (
+        not template.is_bare
+        and _registry.armed.wants(_kind(template, policy))
+        and not isinstance(cgroups.current(), cgroups.Base)
     )
 
 
@@ -183,14 +210,18 @@ def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
 
 
 def _request(
-    zygote: Zygote, policy: Policy, inputs: Inputs | None = None
+    zygote: Zygote,
+    policy: Policy,
+    inputs: Inputs | None = None,
+    template: Template | None = None,
 ) -> Run:
+    bare = template is not None and template.is_bare
     limits = _limits(policy)
     deadline = monotonic() + ANSWER_SECONDS
     while True:
         try:
             with _no_fork:
-                return _ask(zygote, policy, limits, inputs)
+                return _ask(zygote, policy, limits, inputs, bare=bare)
         except BlockingIOError:
             # More requests than the socket holds.
             if monotonic() > deadline:
@@ -203,6 +234,8 @@ def _ask(
     policy: Policy,
     limits: dict[str, int],
     inputs: Inputs | None,
+    *,
+    bare: bool,
 ) -> Run:
     """Ask for a cell, in a cgroup of its own if there are any to have."""
     for attempt in (1, 2):
@@ -210,7 +243,11 @@ def _ask(
         leaf = base.next_leaf() if isinstance(base, cgroups.Base) else None
         try:
             run = zygote.start(
-                **limits, store=policy.result_bytes, inputs=inputs, leaf=leaf
+                **limits,
+                store=policy.result_bytes,
+                inputs=inputs,
+                leaf=leaf,
+                place=_place(policy) if bare else None,
             )
         except _csandbox.SetupError as error:
             if attempt == 2 or error.args[1] not in (ENOENT, ENODEV):
@@ -222,6 +259,15 @@ def _ask(
             base.keep(run, leaf)
         return run
     raise AssertionError("unreachable")
+
+
+def _place(policy: Policy) -> scratches.Place:
+    try:
+        return scratches.place_for(policy.scratch_bytes)
+    except OSError as error:
+        raise unavailable(
+            "scratch", error.errno or 0, error.filename or ""
+        ) from None
 
 
 def current_cgroup() -> cgroups.Base | cgroups.Absence:
@@ -242,23 +288,50 @@ def discard(template: Template, zygote: Zygote) -> None:
 def answers(zygote: Zygote, policy: Policy) -> bool:
     """Whether a zygote still arms cells, tried with one."""
     try:
-        cell = _request(zygote, policy)
+        outcome = _idle_cell(zygote, policy)
     except (OSError, _csandbox.SetupError):
         return False
+    return outcome["ending"] not in ("setup", "lost")
+
+
+def try_cell(zygote: Zygote, policy: Policy, template: Template) -> None:
+    """Have a cell made ready that gets no job, or raise UnavailableError."""
+    try:
+        outcome = _idle_cell(zygote, policy, template, TRIAL_SECONDS)
+    except _csandbox.SetupError as error:
+        raise unavailable(*error.args) from None
+    except OSError as error:
+        step = "boot" if error.errno in _DEAD else "host-descriptors"
+        raise unavailable(step, error.errno or 0, "") from None
+    if outcome["ending"] == "setup":
+        raise setup_error(outcome)
+    if not outcome["ready"]:
+        raise unavailable("cell", 0, "")
+
+
+def _idle_cell(
+    zygote: Zygote,
+    policy: Policy,
+    template: Template | None = None,
+    seconds: float = ANSWER_SECONDS,
+) -> dict[str, Any]:
+    """Return how a cell ended that had nothing to do."""
+    cell = _request(zygote, policy, template=template)
     try:
         # Without a job it exits at once.
-        outcome = cell.communicate(
+        return cell.communicate(
             b"",
             b"",
-            timeout=ANSWER_SECONDS,
-            setup_timeout=ANSWER_SECONDS,
-            cpu_time=ANSWER_SECONDS,
+            timeout=seconds,
+            setup_timeout=seconds,
+            cpu_time=seconds,
             memory=policy.memory_bytes,
             tasks=1,
             processes=0,
             output=0,
             output_kills=False,
             result=0,
+            required=0,
             signals=False,
             sink=None,
             successor=False,
@@ -266,7 +339,6 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
         )
     finally:
         cell.close()
-    return outcome["ending"] not in ("setup", "lost")
 
 
 def disarm() -> None:
@@ -306,7 +378,8 @@ def visible_roots() -> tuple[str, ...]:
     return _roots
 
 
-def _zygote(template: Template) -> Zygote:
+def booted(template: Template) -> Zygote:
+    """Return the zygote of a template, started if need be."""
     registry = _registry
     zygote = registry.zygotes.get(template)
     if zygote is not None:
@@ -347,7 +420,7 @@ def _start(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
     zygote = _csandbox.Zygote(argv, _environment(template), plan)
     booting = _registry.booting
     booting.add(zygote)
@@ -363,14 +436,15 @@ def _start(template: Template) -> Zygote:
     return zygote
 
 
-def _bootstrap() -> str:
+def _bootstrap(template: Template | None = None) -> str:
+    own = (COMPUTE_FILE,) if template is not None and template.compute else ()
     here = os.path.dirname(os.path.abspath(__file__))
     return _BOOTSTRAP.format(
         path=import_path(),
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=[os.path.join(here, name) for name in GUEST_FILES],
+        guest=[os.path.join(here, name) for name in (*GUEST_FILES, *own)],
         values=os.path.join(here, "_guest_values.py"),
         environment=ENVIRONMENT,
     )
@@ -400,8 +474,7 @@ def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,
-        # To tmpfs, no size is no limit.
-        "scratch": scratch or 4096,
+        "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
         "processes": policy.processes,
@@ -420,10 +493,35 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
     return UnavailableError(guarantee, step, errno, text, detail)
 
 
+def setup_error(outcome: dict[str, Any]) -> UnavailableError:
+    """Return the error for a cell that never became ready."""
+    step, errno = outcome["step"], outcome["errno"]
+    if step == "require":
+        return _unmet(outcome["detail"])
+    detail = outcome["text"]
+    if step == "canary" and outcome["detail"]:
+        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
+    return unavailable(step, errno, detail)
+
+
+def _unmet(bits: int) -> UnavailableError:
+    """Return the error for a cell without what its policy requires."""
+    missing = sorted(guarantees.names(bits))
+    advice = [f"It needs {guarantees.NEEDS[name]}." for name in missing]
+    found = current_cgroup() if guarantees.CGROUP in missing else None
+    if isinstance(found, cgroups.Absence):
+        about = f": {found.detail}" if found.detail else ""
+        advice.append(f"Here {found.reason}{about}. {found.remedy}")
+    return UnavailableError(
+        "", "require", 0, " ".join(advice), ", ".join(missing)
+    )
+
+
 def _forget_in_child() -> None:
     global _registry
     _csandbox.fork_began()
     cgroups.forget()
+    scratches.forget()
     _free(_no_fork)
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -443,6 +541,7 @@ def _free(lock: Any) -> None:
 def _close_cgroups() -> None:
     with _no_fork:
         cgroups.close()
+        scratches.close()
 
 
 # Functions of C, in which no signal handler can raise between two steps: the

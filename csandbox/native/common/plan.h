@@ -23,13 +23,15 @@ struct sock_filter;
 enum csb_mechanism {
     CSB_MECH_VIEW = 1 << 0,     /* private root, read-only */
     CSB_MECH_NETNS = 1 << 1,    /* empty network namespace */
-    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init: always there,
-                                   the supervision stands on it */
+    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init; without it
+                                   there is no namespace at all */
     CSB_MECH_USERNS = 1 << 3,   /* nested user namespace, no capability */
     CSB_MECH_LIMITS = 1 << 4,   /* rlimits */
     CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
     CSB_MECH_SECCOMP = 1 << 6,  /* system call allow-list */
     CSB_MECH_ALL = (1 << 7) - 1,
+    CSB_MECH_NAMESPACES =
+        CSB_MECH_VIEW | CSB_MECH_NETNS | CSB_MECH_PIDNS | CSB_MECH_USERNS,
     /* Of a run, not of a plan: where the host has cgroups to give; where it
      * could listen to what is denied; where it could give the run a user of
      * its own. */
@@ -64,11 +66,24 @@ struct csb_plan {
     uint32_t preload_at;              /* module names, comma-separated */
     uint32_t several;                 /* runs may have more than one process */
     uint32_t compute;                 /* runs may only compute */
+    /* In the place of that filter if the host listens, and that to which it
+     * listens; and what they are for, enum csb_filter_flag. */
+    uint32_t told_at, told_count;
+    uint32_t listener_at, listener_count;
+    uint32_t filter_flags;
 };
 
 /* Checks that every offset and string lies inside the block.
  * Returns 0 or -EINVAL. */
 int csb_plan_check(const struct csb_plan *plan, size_t size);
+
+/* Whether runs have no namespace: Landlock, the filter and the limits alone
+ * confine them, and they lie among the host's processes. */
+static inline int
+csb_plan_is_bare(const struct csb_plan *plan)
+{
+    return (plan->mechanisms & CSB_MECH_PIDNS) == 0;
+}
 
 /* The string at an offset of a checked plan. */
 const char *csb_plan_string(const struct csb_plan *plan, uint32_t at);
@@ -78,6 +93,10 @@ const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
 
 /* The first of plan->filter_count instructions. */
 const struct sock_filter *csb_plan_filter(const struct csb_plan *plan);
+
+/* The first of plan->told_count, of plan->listener_count instructions. */
+const struct sock_filter *csb_plan_told(const struct csb_plan *plan);
+const struct sock_filter *csb_plan_listener(const struct csb_plan *plan);
 
 /* 0, or -errno when the plan asks for this step to fail. */
 int csb_plan_fault(const struct csb_plan *plan, uint32_t step);

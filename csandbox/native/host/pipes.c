@@ -68,9 +68,16 @@ read_report(struct csb_watch *watch)
         csb_watch_end(watch, CSB_ENDING_SETUP);
         return 0;
     }
+    if (!csb_receipt_check(&watch->expected, &watch->report)) {
+        csb_watch_end(watch, CSB_ENDING_SETUP);
+        return 0;
+    }
     watch->ready = 1;
     if (watch->ending == CSB_ENDING_NONE && watch->timeout > 0) {
         csb_watch_begin(watch); /* it has a job */
+        if (watch->job.size == 0) {
+            csb_close(&watch->job.fd); /* for a trial there is none */
+        }
     }
     return 1;
 }

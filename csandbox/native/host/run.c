@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,7 @@
 #include "../common/store.h"
 #include "drive.h"
 #include "region.h"
+#include "told.h"
 #include "zygote.h"
 
 typedef struct {
@@ -53,7 +55,8 @@ clear_watch(struct csb_watch *watch)
         .cell = -1,
         .scratch = -1,
         .cgroup = CSB_CGROUP_NOTHING,
-        .forks = {.listener = -1},
+        .spot = CSB_SPOT_NOTHING,
+        .notify = {.listener = -1},
         .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
 }
@@ -147,29 +150,70 @@ make_leaf(PyObject *module, struct csb_watch *watch, PyObject *leaf,
     return 0;
 }
 
+/* A bare run: the user that it becomes, and its directory if it may have one.
+ * place: (uid, base, path of base, name), base -1 for no directory.  -1 with
+ * an exception. */
+static int
+make_spot(PyObject *module, struct csb_watch *watch, PyObject *place,
+          struct csb_request *request)
+{
+    struct csb_spot *spot = &watch->spot;
+    struct csb_report report;
+    const char *path, *name;
+    int base, result;
+
+    if (place == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(place)) {
+        PyErr_SetString(PyExc_TypeError, "a place is a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(place, "Iiss", &request->uid, &base, &path, &name)) {
+        return -1;
+    }
+    if (base < 0) {
+        return 0;
+    }
+    int length = snprintf(request->directory, sizeof request->directory,
+                          "%s/%s", path, name);
+    if (length >= (int)sizeof request->directory) {
+        result = -ENAMETOOLONG;
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        result = csb_spot_make(base, name, request->uid, spot);
+        Py_END_ALLOW_THREADS
+    }
+    if (result < 0) {
+        csb_report_fill(CSB_STEP_SCRATCH, -result, 0, NULL, &report);
+        (void)csb_raise_setup_error(module, &report, path);
+        return -1;
+    }
+    spot->bytes_limit = request->limits.scratch + CSB_SPOT_OWN_BYTES;
+    spot->files_limit = request->limits.scratch_inodes + CSB_SPOT_OWN_FILES;
+    watch->meter.spot = spot;
+    return 0;
+}
+
 /* Sends the request, with those optional descriptors that there are. */
 static int
-send_request(int control, const struct csb_limits *limits, const int *fds)
+send_request(int control, struct csb_request *request, const int *fds)
 {
-    struct csb_request request = {
-        .magic = CSB_REQUEST_MAGIC,
-        .limits = *limits,
-    };
     int attached[CSB_FD_COUNT], count = CSB_FD_OPTIONAL;
 
     memcpy(attached, fds, sizeof attached);
     for (int i = CSB_FD_OPTIONAL; i < CSB_FD_COUNT; i++) {
         if (fds[i] >= 0) {
             attached[count++] = fds[i];
-            request.attached |= 1u << i;
+            request->attached |= 1u << i;
         }
     }
-    return csb_send(control, &request, sizeof request, attached, count);
+    return csb_send(control, request, sizeof *request, attached, count);
 }
 
 /* Asks for a cell; closes the descriptor of its cgroup.  Needs no GIL. */
 static int
-ask(struct csb_watch *watch, int control, const struct csb_limits *limits,
+ask(struct csb_watch *watch, int control, struct csb_request *request,
     uint64_t store, int inputs, int cgroup)
 {
     int fds[CSB_FD_COUNT];
@@ -182,7 +226,7 @@ ask(struct csb_watch *watch, int control, const struct csb_limits *limits,
     if (result == 0) {
         fds[CSB_FD_STORE] = watch->store;
         fds[CSB_FD_INPUTS] = inputs;
-        result = send_request(control, limits, fds);
+        result = send_request(control, request, fds);
     }
     fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {
@@ -197,9 +241,13 @@ ask_for_next(struct csb_watch *watch)
 {
     RunObject *self =
         (RunObject *)((char *)watch - offsetof(RunObject, watch));
+    struct csb_request request = {
+        .magic = CSB_REQUEST_MAGIC,
+        .limits = self->limits,
+    };
     clear_watch(&self->next);
-    if (ask(&self->next, self->control, &self->limits, self->store, -1, -1) <
-        0) {
+    self->next.expected = watch->expected;
+    if (ask(&self->next, self->control, &request, self->store, -1, -1) < 0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
@@ -222,9 +270,14 @@ new_run(PyObject *module, PyObject *zygote)
 
 PyObject *
 csb_run_request(PyObject *module, PyObject *zygote, int control,
+                const struct csb_expected *expected,
                 const struct csb_limits *limits, uint64_t store, int inputs,
-                PyObject *leaf)
+                PyObject *leaf, PyObject *place)
 {
+    struct csb_request request = {
+        .magic = CSB_REQUEST_MAGIC,
+        .limits = *limits,
+    };
     int cgroup = -1;
 
     RunObject *self = new_run(module, zygote);
@@ -234,11 +287,15 @@ csb_run_request(PyObject *module, PyObject *zygote, int control,
     self->control = control;
     self->limits = *limits;
     self->store = store;
-    if (make_leaf(module, &self->watch, leaf, limits, store, &cgroup) < 0) {
+    self->watch.expected = *expected;
+    self->watch.expected.limits = *limits;
+    if (make_leaf(module, &self->watch, leaf, limits, store, &cgroup) < 0 ||
+        make_spot(module, &self->watch, place, &request) < 0) {
+        csb_close(&cgroup);
         Py_DECREF(self);
         return NULL;
     }
-    int result = ask(&self->watch, control, limits, store, inputs, cgroup);
+    int result = ask(&self->watch, control, &request, store, inputs, cgroup);
     if (result < 0) {
         Py_DECREF(self);
         errno = -result;
@@ -264,8 +321,11 @@ static const char *const ending_names[] = {
     [CSB_ENDING_OOM] = "oom",
     [CSB_ENDING_CPU] = "cpu",
     [CSB_ENDING_MEMORY] = "memory",
+    [CSB_ENDING_SCRATCH] = "scratch",
+    [CSB_ENDING_THREADS] = "threads",
     [CSB_ENDING_OUTPUT] = "output",
     [CSB_ENDING_PROCESSES] = "processes",
+    [CSB_ENDING_DENIED] = "denied",
 };
 
 /* The value's bytes, and the store that they may refer to: each a new
@@ -336,13 +396,19 @@ processor_time(const struct csb_watch *watch, double *ret_user,
 static unsigned
 peak_processes(const struct csb_watch *watch)
 {
-    return watch->forks.peak > 0 ? watch->forks.peak : 1;
+    return watch->notify.forks.peak > 0 ? watch->notify.forks.peak : 1;
+}
+
+static const char *
+report_text(const struct csb_watch *watch)
+{
+    return watch->report.step == CSB_STEP_READY ? "" : watch->report.text;
 }
 
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
-    PyObject *payload, *region;
+    PyObject *payload, *region, *told = csb_told_list(&watch->notify);
     const struct csb_stream *out = &watch->streams[0];
     const struct csb_stream *err = &watch->streams[1];
     double wall = watch->started != 0
@@ -351,6 +417,9 @@ report_outcome(PyObject *module, struct csb_watch *watch)
 
     double user, system;
 
+    if (told == NULL) {
+        return NULL;
+    }
     processor_time(watch, &user, &system);
     int taken = take_payload(module, watch, &payload, &region);
     if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
@@ -359,18 +428,26 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         taken = take_payload(module, watch, &payload, &region);
     }
     if (taken < 0) {
+        Py_DECREF(told);
         return NULL;
     }
     return Py_BuildValue(
-        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
+        "{s:N, s:K, s:N, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, "
+        "s:N, s:y#, "
+        "s:y#, "
         "s:K, s:K, "
         "s:K, "
         "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
+        "violations", told, "untold",
+        watch->notify.violations == NULL
+            ? 0ull
+            : (unsigned long long)watch->notify.violations->rest,
+        "receipt", csb_receipt_value(&watch->expected, &watch->report),
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
-        "detail", (unsigned)watch->report.detail, "text", watch->report.text,
+        "detail", (unsigned)watch->report.detail, "text", report_text(watch),
         "wait_status", (int)watch->exit.wait_status, "kind",
         watch->ending == CSB_ENDING_FRAME ? (int)watch->frame.kind : 0,
         "payload", payload, "region", region, "stdout",
@@ -414,7 +491,7 @@ PyDoc_STRVAR(
     communicate_doc,
     "communicate($self, job, input, *, timeout, setup_timeout, cpu_time,\n"
     "            memory, tasks, processes, output, output_kills, result,\n"
-    "            signals, sink, successor, hurried)\n"
+    "            required, signals, sink, successor, hurried)\n"
     "--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
@@ -422,7 +499,8 @@ PyDoc_STRVAR(
     "memory: bytes that it may add to what it inherits; tasks: threads that\n"
     "may run at once; processes: children at a time.  output: bytes kept of "
     "each stream; output_kills:\n"
-    "whether more end the run; result: most bytes of a result; sink(stream,\n"
+    "whether more end the run; result: most bytes of a result; required: the\n"
+    "sum of what the cell must have in force, or be refused; sink(stream,\n"
     "bytes): called as output comes, None to collect it; signals: whether to\n"
     "look for them, as the main thread must; successor: whether to ask for\n"
     "another cell of the same limits meanwhile; hurried: whether a value is\n"
@@ -434,24 +512,24 @@ PyDoc_STRVAR(
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"job",           "input",     "timeout",
-                            "setup_timeout", "cpu_time",  "memory",
-                            "tasks",         "processes", "output",
-                            "output_kills",  "result",    "signals",
-                            "sink",          "successor", "hurried",
-                            NULL};
+    static char *names[] = {
+        "job",    "input",    "timeout",   "setup_timeout", "cpu_time",
+        "memory", "tasks",    "processes", "output",        "output_kills",
+        "result", "required", "signals",   "sink",          "successor",
+        "hurried", NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
     double timeout, setup_timeout, cpu_time;
     unsigned long long memory, output, result;
-    unsigned tasks, processes;
+    unsigned tasks, processes, required;
     int signals = 0, output_kills = 0, successor = 0, hurried = 0;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "y*y*$dddKIIKpKpOpp", names, &job, &input, &timeout,
+            args, kwargs, "y*y*$dddKIIKpKIpOpp", names, &job, &input, &timeout,
             &setup_timeout, &cpu_time, &memory, &tasks, &processes, &output,
-            &output_kills, &result, &signals, &sink, &successor, &hurried)) {
+            &output_kills, &result, &required, &signals, &sink, &successor,
+            &hurried)) {
         return NULL;
     }
     self->watch.meter.tasks = tasks + processes;
@@ -462,7 +540,8 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.meter.memory_limit = memory;
         self->watch.meter.tasks = tasks + processes;
         self->watch.meter.several = processes > 0;
-        self->watch.forks.most = processes;
+        self->watch.notify.forks.most = processes;
+        self->watch.expected.required = required;
         self->watch.output_limit = (size_t)output;
         self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;
@@ -514,6 +593,7 @@ abandon(RunObject *self)
 {
     self->watch.exited = self->next.exited = 1;
     csb_cgroup_forget(&self->watch.cgroup);
+    csb_spot_forget(&self->watch.spot);
     if (self->watch.ending == CSB_ENDING_NONE) {
         self->watch.ending = CSB_ENDING_CANCELLED;
     }

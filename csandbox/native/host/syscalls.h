@@ -13,6 +13,7 @@ enum csb_fate {
     CSB_ALLOW,
     CSB_ERRNO,  /* answers err without being executed */
     CSB_KILL,   /* SIGSYS for the whole process */
+    CSB_TRAP,   /* SIGSYS for the thread, which emulates it */
     CSB_NARROW, /* by its arguments: the check that matches, else err */
 };
 
@@ -34,9 +35,12 @@ struct csb_arg_check {
 struct csb_syscall_rule {
     const char *name; /* NULL: end of the rules */
     enum csb_fate fate;
-    int err; /* CSB_ERRNO, CSB_NARROW: positive errno; else 0 */
+    int err; /* CSB_ERRNO, CSB_NARROW: errno, or CSB_ELSE_TRAP; else 0 */
     const struct csb_arg_check *checks; /* CSB_NARROW, else NULL */
 };
+
+/* In the place of an errno of CSB_NARROW: trapped. */
+#define CSB_ELSE_TRAP (-1)
 
 enum csb_group_flag {
     CSB_MAY_BE_MISSING = 1, /* an old libseccomp need not know the names */
@@ -55,7 +59,9 @@ struct csb_syscall_group {
 enum csb_filter_flag {
     CSB_FILTER_SEVERAL = 1,     /* runs that may have several processes */
     CSB_FILTER_COMPUTE = 2,     /* runs that may only compute */
-    CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied */
+    CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied: the
+                                   filter that lets that pass */
+    CSB_FILTER_LISTENER = 16,   /* ... and that which holds it up */
     CSB_FILTER_SHARED_PIDS = 8, /* there is no PID namespace of the run's */
 };
 
@@ -70,7 +76,26 @@ csb_syscall_group_applies(const struct csb_syscall_group *group,
 
 extern const struct csb_syscall_group csb_syscall_groups[];
 
+/* Finds the rule for a call under a filter; false if there is none. */
+bool csb_syscall_find(const char *name, unsigned filter,
+                      struct csb_syscall_rule *ret_rule);
+
+/* Whether the host decides each call of this name: a fork. */
+bool csb_syscall_is_asked(const char *name, unsigned filter);
+
+/* Whether the host is told of denied calls of this rule. */
+bool csb_syscall_is_told(const struct csb_syscall_rule *rule);
+
 /* "allow", "errno", "kill", "narrow"; indexed by enum csb_fate. */
+/* What becomes of a rule of those groups in such a filter. */
+struct csb_syscall_rule
+csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule);
+
+/* What such a call becomes without namespaces; NULL: what it is. */
+const struct csb_syscall_rule *csb_syscalls_bare_find(unsigned filter,
+                                                      const char *name);
+
+/* "allow", "errno", "kill", "trap", "narrow"; indexed by enum csb_fate. */
 extern const char *const csb_fate_names[];
 
 #endif

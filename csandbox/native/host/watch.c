@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -34,7 +35,7 @@ enum {
     POLL_STREAMS,
     POLL_JOB = POLL_STREAMS + 2,
     POLL_INPUT,
-    POLL_FORKS,
+    POLL_NOTIFY,
     POLL_RELIEF,
     POLL_COUNT,
 };
@@ -47,13 +48,24 @@ csb_watch_clock(void)
     return now.tv_sec * SECOND + now.tv_nsec;
 }
 
+static int
+is_spawned(const struct csb_watch *watch)
+{
+    return watch->init >= 0 || watch->pid > 0;
+}
+
 static void
 kill_run(struct csb_watch *watch)
 {
-    if (watch->killed || watch->init < 0) {
-        return; /* without a pidfd yet: when it comes */
+    if (watch->killed || !is_spawned(watch)) {
+        return; /* when it comes */
     }
     watch->killed = 1;
+    if (watch->init < 0) {
+        /* There are no pidfds here: the zygote kills, and tells. */
+        (void)shutdown(watch->status, SHUT_WR);
+        return;
+    }
     /* ESRCH: it is dead already. */
     (void)syscall(SYS_pidfd_send_signal, watch->init, SIGKILL, NULL, 0);
 }
@@ -68,6 +80,7 @@ csb_watch_end(struct csb_watch *watch, enum csb_ending ending)
         /* The last that holds it pays for emptying it: not the host. */
         csb_meter_look_at_scratch(&watch->meter);
         watch->meter.scratch = -1;
+        watch->meter.spot = NULL;
         csb_close(&watch->scratch);
     }
     kill_run(watch);
@@ -97,6 +110,9 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     watch->init = fds[CSB_SPAWNED_INIT];
     watch->cell = fds[CSB_SPAWNED_CELL];
     watch->scratch = fds[CSB_SPAWNED_SCRATCH];
+    watch->pid = status->pid;
+    watch->meter.pid = status->pid;
+    watch->meter.bare = status->pid > 0;
     watch->meter.cell = watch->cell;
     watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
@@ -108,24 +124,32 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     }
 }
 
+/* Whether that is the number of descriptors that come with such news. */
+static int
+is_expected(const struct csb_status *status, int count)
+{
+    return count == CSB_SPAWNED_SCRATCH ||
+           count == (status->pid > 0 ? 0 : CSB_SPAWNED_COUNT);
+}
+
 static void
 read_status(struct csb_watch *watch)
 {
     struct csb_status status;
-    int fds[CSB_SPAWNED_COUNT], count = 0;
+    int fds[CSB_SPAWNED_COUNT] = {-1, -1, -1}, count = 0;
     ssize_t got = csb_receive(watch->status, &status, sizeof status,
                               CSB_SPAWNED_COUNT, fds, &count);
     if (got == -EAGAIN) {
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_SPAWNED &&
-        count == CSB_SPAWNED_COUNT && watch->init < 0) {
+        is_expected(&status, count) && !is_spawned(watch)) {
         take_spawned(watch, &status, fds);
         return;
     }
-    if (got == sizeof status && status.kind == CSB_STATUS_FORKS &&
-        count == 1 && watch->forks.listener < 0) {
-        csb_forks_begin(&watch->forks, fds[0]);
+    if (got == sizeof status && status.kind == CSB_STATUS_LISTENER &&
+        count == 1 && watch->notify.listener < 0) {
+        csb_notify_take(&watch->notify, fds[0], status.filter);
         return;
     }
     for (int i = 0; got >= 0 && i < count; i++) {
@@ -167,8 +191,8 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
         set[POLL_INPUT].fd = watch->input.fd;
     }
     if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
-        csb_watch_clock() >= watch->forks.silent) {
-        set[POLL_FORKS].fd = watch->forks.listener;
+        csb_watch_clock() >= watch->notify.pace.silent) {
+        set[POLL_NOTIFY].fd = watch->notify.listener;
     }
     set[POLL_RELIEF].fd = watch->unattended ? watch->relief : -1;
     set[POLL_JOB].events = POLLOUT;
@@ -179,7 +203,7 @@ static int
 is_metered(const struct csb_watch *watch)
 {
     return watch->ending == CSB_ENDING_NONE && watch->ready &&
-           watch->meter.cell >= 0;
+           (watch->meter.cell >= 0 || watch->meter.pid > 0);
 }
 
 static int
@@ -194,9 +218,9 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
         until = watch->meter.next;
     }
     if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
-        watch->forks.listener >= 0 && set[POLL_FORKS].fd < 0 &&
-        watch->forks.silent < until) {
-        until = watch->forks.silent;
+        watch->notify.listener >= 0 && set[POLL_NOTIFY].fd < 0 &&
+        watch->notify.pace.silent < until) {
+        until = watch->notify.pace.silent;
     }
     int64_t left = until - csb_watch_clock();
     if (left < 0 || csb_pipes_reserving(watch)) {
@@ -232,6 +256,10 @@ check_limits(struct csb_watch *watch)
         fail_meter(watch, result);
     } else if (meter->memory > meter->memory_limit) {
         csb_watch_end(watch, CSB_ENDING_MEMORY);
+    } else if (meter->over == CSB_OVER_SCRATCH) {
+        csb_watch_end(watch, CSB_ENDING_SCRATCH);
+    } else if (meter->over == CSB_OVER_THREADS) {
+        csb_watch_end(watch, CSB_ENDING_THREADS);
     } else if (meter->cpu >= meter->cpu_limit) {
         csb_watch_end(watch, CSB_ENDING_CPU);
     }
@@ -246,7 +274,7 @@ check_deadline(struct csb_watch *watch)
     }
     if (watch->ending == CSB_ENDING_NONE) {
         if (!watch->ready) {
-            csb_report_fill(watch->report_got == 0 && watch->init < 0
+            csb_report_fill(watch->report_got == 0 && !is_spawned(watch)
                                 ? CSB_STEP_INIT
                                 : CSB_STEP_CELL,
                             ETIMEDOUT, 0, NULL, &watch->report);
@@ -260,18 +288,22 @@ check_deadline(struct csb_watch *watch)
 }
 
 static void
-answer_fork(struct csb_watch *watch, short events)
+answer_notice(struct csb_watch *watch, short events)
 {
     if ((events & POLLIN) == 0) {
-        csb_close(&watch->forks.listener); /* nobody is left to ask */
+        csb_close(&watch->notify.listener); /* nobody is left to ask */
         return;
     }
-    int result = csb_forks_answer(&watch->forks, watch->cell, watch->init,
-                                  csb_watch_clock());
+    int result = csb_notify_answer(&watch->notify, watch->cell, watch->init,
+                                   watch->ready, csb_watch_clock());
     if (result < 0 && watch->ending == CSB_ENDING_NONE) {
         fail_meter(watch, result);
+    } else if (result == CSB_NOTICE_FATAL) {
+        csb_watch_end(watch, CSB_ENDING_DENIED);
     }
-    csb_meter_hurry(&watch->meter, csb_watch_clock());
+    if (result != CSB_NOTICE_NOTHING) {
+        csb_meter_hurry(&watch->meter, csb_watch_clock());
+    }
 }
 
 static void
@@ -294,8 +326,8 @@ handle(struct csb_watch *watch, const struct pollfd *set)
     if (set[POLL_INPUT].revents != 0) {
         csb_pipes_send(&watch->input);
     }
-    if (set[POLL_FORKS].revents != 0) {
-        answer_fork(watch, set[POLL_FORKS].revents);
+    if (set[POLL_NOTIFY].revents != 0) {
+        answer_notice(watch, set[POLL_NOTIFY].revents);
     }
     if (set[POLL_STATUS].revents != 0) {
         read_status(watch);
@@ -475,6 +507,7 @@ conclude(struct csb_watch *watch)
     judge_exit(watch);
     judge_output(watch);
     leave_cgroup(watch);
+    csb_spot_remove(&watch->spot);
     seal_result(watch);
     watch->over = 1;
 }
@@ -532,9 +565,10 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->relief);
     csb_close(&watch->init);
     csb_close(&watch->cell);
-    csb_close(&watch->forks.listener);
+    csb_notify_end(&watch->notify);
     csb_close(&watch->scratch);
     csb_cgroup_close(&watch->cgroup);
+    csb_spot_remove(&watch->spot);
     csb_close(&watch->job.fd);
     csb_close(&watch->input.fd);
     for (int i = 0; i < 2; i++) {

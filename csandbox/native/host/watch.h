@@ -8,11 +8,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../common/frames.h"
 #include "cgroup.h"
-#include "forks.h"
 #include "meter.h"
+#include "notify.h"
+#include "receipt.h"
 
 enum csb_ending {
     CSB_ENDING_NONE,      /* still running */
@@ -25,11 +27,14 @@ enum csb_ending {
     CSB_ENDING_CPU,       /* killed: it has used its time of processors */
     CSB_ENDING_MEMORY,    /* killed: it holds too much memory */
     CSB_ENDING_PROCESSES, /* killed: more dead ones than can be looked at */
+    CSB_ENDING_SCRATCH,   /* killed: its directory holds too much */
+    CSB_ENDING_THREADS,   /* killed: it has too many threads */
     CSB_ENDING_OUTPUT,    /* killed: it wrote too much to a stream */
     CSB_ENDING_CANCELLED, /* killed on request */
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
     CSB_ENDING_MALFORMED, /* killed: what it sent is no frame */
     CSB_ENDING_LOST,      /* the zygote died, and the cell with it */
+    CSB_ENDING_DENIED,    /* killed: by a call that no honest program makes */
     CSB_ENDING_UNSEALED,  /* its result is in a store that may still change */
 };
 
@@ -75,12 +80,13 @@ struct csb_watch {
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
-    struct csb_outlet input; /* stdin */
-    size_t output_limit;     /* bytes kept of each stream */
-    int output_kills;        /* more than that end the run */
-    size_t result_limit;     /* bytes of a result */
-    int64_t timeout;         /* ns from READY */
-    int64_t deadline;        /* ns on CLOCK_MONOTONIC; first: set-up's */
+    struct csb_outlet input;      /* stdin */
+    size_t output_limit;          /* bytes kept of each stream */
+    int output_kills;             /* more than that end the run */
+    size_t result_limit;          /* bytes of a result */
+    struct csb_expected expected; /* of the cell, when it is ready */
+    int64_t timeout;              /* ns from READY */
+    int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
@@ -92,12 +98,14 @@ struct csb_watch {
     int unattended; /* the stand-in drives: it takes no output, and signals
                        are not its business */
     /* The state. */
-    struct csb_forks forks;
+    struct csb_notify notify;
     struct csb_meter meter;   /* its limits are set by the caller */
     int init;                 /* pidfd, -1 until SPAWNED */
     int cell;                 /* pidfd, the same */
     int scratch;              /* the mount of its /tmp, the same */
+    pid_t pid;                /* of a bare cell; 0 until SPAWNED */
     struct csb_cgroup cgroup; /* its leaf, if it has one */
+    struct csb_spot spot;     /* its directory, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */

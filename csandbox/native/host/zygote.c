@@ -171,6 +171,7 @@ launch(ZygoteObject *self, const char *plan, size_t size)
     if (result == 0) {
         self->pid = launched.pid;
         self->pidfd = launched.pidfd;
+        self->lifeline = launched.lifeline;
     }
     return result;
 }
@@ -225,7 +226,7 @@ let_go(ZygoteObject *self)
     const struct csb_plan *plan =
         (const void *)PyBytes_AS_STRING(self->plan_bytes);
     int result = csb_plan_fault(plan, CSB_STEP_UID_MAP);
-    if (result == 0) {
+    if (result == 0 && !csb_plan_is_bare(plan)) {
         result = csb_launch_map_ids(self->pid, self->forked);
     }
     if (result == 0) {
@@ -322,9 +323,12 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->pid = self->pidfd = self->control = -1;
+    self->pid = self->pidfd = self->control = self->lifeline = -1;
     self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
+    csb_receipt_expect(
+        ((const struct csb_plan *)PyBytes_AS_STRING(plan))->mechanisms,
+        &self->expected);
     self->plan_bytes = Py_NewRef(plan);
     self->argv = copy_strings(argv);
     self->envp = self->argv == NULL ? NULL : copy_strings(env);
@@ -344,6 +348,7 @@ csb_zygote_fail(PyObject *module, ZygoteObject *self)
         raise_start_error(module, self);
     }
     csb_close(&self->control);
+    csb_close(&self->lifeline);
     csb_launch_end(&self->pidfd);
     end_start(self);
     return NULL;
@@ -415,11 +420,13 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 PyDoc_STRVAR(
     start_doc,
     "start($self, *, memory, scratch, inodes, threads, processes,\n"
-    "      descriptors, cpu_seconds, store, inputs, leaf)\n--\n\n"
+    "      descriptors, cpu_seconds, store, inputs, leaf, place)\n--\n\n"
     "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
     "store: bytes\nof room for a large result; inputs: Inputs or "
     "None; leaf: None, or the\ndescriptor of a cgroup and the name of "
-    "one to make below it.\n"
+    "one to make below it; place: None, or of a run without namespaces "
+    "the user id\nthat it gets, 0 to stay, the descriptor and path of a "
+    "directory, or -1, and the\nname of one to make in there as its /tmp.\n"
     "Raises OSError if the zygote has died or descriptors run out, "
     "SetupError if\nthere is no leaf to be had.");
 
@@ -431,12 +438,13 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     struct csb_limits limits = {0};
     unsigned long long values[8];
     static const char *const wanted[] = {
-        "memory",      "scratch",     "inodes", "threads", "processes",
-        "descriptors", "cpu_seconds", "store",  "inputs",  "leaf"};
-    enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 2 };
+        "memory",    "scratch",     "inodes",      "threads",
+        "processes", "descriptors", "cpu_seconds", "store",
+        "inputs",    "leaf",        "place"};
+    enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 3 };
 
     if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != COUNT) {
-        PyErr_SetString(PyExc_TypeError, "start() takes ten keywords");
+        PyErr_SetString(PyExc_TypeError, "start() takes eleven keywords");
         return NULL;
     }
     for (int i = 0; i < COUNT; i++) {
@@ -475,8 +483,9 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, op, self->control, &limits, values[7], inputs,
-                           args[NUMBERS + 1]);
+    return csb_run_request(module, op, self->control, &self->expected, &limits,
+                           values[7], inputs, args[NUMBERS + 1],
+                           args[NUMBERS + 2]);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
@@ -492,11 +501,13 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
     if (self->owner != getpid()) {
         csb_close(&self->control);
+        csb_close(&self->lifeline);
         csb_close(&self->pidfd);
         end_start(self);
         Py_RETURN_NONE;
     }
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
+    csb_close(&self->lifeline);
     if (self->control >= 0) {
         /* Not closed: another thread may be about to use the number. */
         (void)shutdown(self->control, SHUT_RDWR);
@@ -531,6 +542,7 @@ zygote_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
 
     csb_close(&self->control);
+    csb_close(&self->lifeline);
     if (self->owner == getpid()) {
         csb_launch_end(&self->pidfd);
     }

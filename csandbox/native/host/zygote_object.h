@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "../common/report.h"
+#include "receipt.h"
 
 typedef struct {
     PyObject_HEAD
@@ -14,6 +15,7 @@ typedef struct {
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
+    int lifeline; /* of a process without pidfds */
     int launched; /* or forked: that is for once */
     int forked;
     /* What only the start needs; here so that a fork can close it. */
@@ -25,6 +27,7 @@ typedef struct {
     char **envp;
     PyObject *plan_bytes;
     struct csb_report report;
+    struct csb_expected expected; /* of its cells */
 } ZygoteObject;
 
 /* Makes the descriptors of a start, the plan's among them; 0 or -errno.

@@ -20,6 +20,7 @@ struct csb_zygote {
     int signals; /* signalfd of SIGCHLD */
     int forked;  /* from the host, to serve one run; not PID 1 of anything */
     struct csb_landlock_paths paths;
+    struct csb_receipt receipt; /* what it began with */
 };
 
 /* --- boot.c ------------------------------------------------------------- */
@@ -38,6 +39,15 @@ int csb_identity_become(const struct csb_plan *plan);
 
 /* Keeps the capabilities that arming a cell needs, and no other. */
 int csb_identity_drop(void);
+
+/* --- bare.c ------------------------------------------------------------- */
+
+/* Whether a plan without namespaces can give all guarantees: 0 or -errno. */
+int csb_bare_check(const struct csb_plan *plan, struct csb_report *ret_report);
+
+/* Keeps the capabilities that give each cell a user of its own, if it has
+ * them, and no other. */
+int csb_bare_drop(void);
 
 /* --- view.c ------------------------------------------------------------- */
 
