@@ -260,7 +260,7 @@ def boot(zygote, seconds=60.0):
 def booted():
     return boot(make())
 good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None,
-        "leaf": None}
+        "leaf": None, "place": None}
 def start(zygote, inputs=None):
     return zygote.start(**{**good, "inputs": inputs})
 asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
@@ -375,7 +375,7 @@ def work():
     for bad in ({}, {**good, "more": 1}, {**good, "memory": -1},
                 {**good, "threads": 2**40}, {**good, "scratch": "x"},
                 {**good, "store": None}, {**good, "inputs": 3},
-                {**good, "leaf": 3}, {**good, "leaf": (3, b"x")},
+                {**good, "leaf": 3}, {**good, "place": 3}, {**good, "leaf": (3, b"x")},
                 dict(reversed(good.items()))):
         try: zygote.start(**bad)
         except (TypeError, ValueError, OverflowError): pass
