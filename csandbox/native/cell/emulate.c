@@ -108,7 +108,7 @@ do_stat(int directory, const char *path, struct stat *ret_info, long flags)
 static long
 do_access(int directory, const char *path, long mode)
 {
-    struct stat info;
+    struct stat info = {.st_mode = 0};
     char room[LONGEST];
     struct csb_place place;
     long result = look(directory, path, &info);
