@@ -44,7 +44,7 @@ is_open(const struct stat *file)
 static void
 empty(const char *path)
 {
-    struct stat info;
+    struct stat info = {.st_mode = 0};
     long fd = csb_emulate_open(AT_FDCWD, path, O_WRONLY | O_NONBLOCK, 0);
     if (fd < 0) {
         return;
