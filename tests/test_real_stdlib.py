@@ -40,24 +40,23 @@ def is_present(module):
         return False
 
 
-# Half of all the time; for a second look at the same code on another Python
-# the rest is enough.
+# Half of all the time.  For a second look at the same code, as another user or
+# on another Python, a third of the rest is enough, and each Python has another.
 SLOW = frozenset(
     """asyncio.test_tasks compile datetime exceptions io itertools pathlib
     pickle queue set shelve shutil threading""".split()
 )
 QUICK = os.environ.get("CSANDBOX_QUICK") == "1"
-PRESENT = [
-    module
-    for module in MODULES
-    if is_present(module) and not (QUICK and module in SLOW)
-]
+PRESENT = [module for module in MODULES if is_present(module)]
 if len(PRESENT) < 60:
     pytest.skip(
         "this Python comes without most of CPython's own tests; Debian and "
         "Ubuntu have them in libpython3-testsuite",
         allow_module_level=True,
     )
+if QUICK:
+    PRESENT = [module for module in PRESENT if module not in SLOW]
+    PRESENT = PRESENT[sys.version_info.minor % 3 :: 3]
 
 
 @dataclass(frozen=True)
