@@ -40,8 +40,8 @@ def is_present(module):
         return False
 
 
-# Half of all the time.  For a second look at the same code, as another user or
-# on another Python, a third of the rest is enough, and each Python has another.
+# Half of all the time.  For a second look at the same code, as another user
+# or on another Python, a third of the rest is enough, and no two have the same.
 SLOW = frozenset(
     """asyncio.test_tasks compile datetime exceptions io itertools pathlib
     pickle queue set shelve shutil threading""".split()
