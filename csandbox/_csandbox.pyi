@@ -19,8 +19,10 @@ FRAME_RESERVE: Final[int]
 FRAME_UNSUPPORTED: Final[int]
 FRAME_VALUE: Final[int]
 MECHANISMS: Final[dict[str, int]]
+NOTIFY: Final[int]
 SANITIZED: Final[bool]
 STEPS: Final[tuple[str, ...]]
+UID: Final[int]
 
 class SetupError(Exception): ...
 
@@ -81,6 +83,7 @@ class Run:
         output: int,
         output_kills: bool,
         result: int,
+        required: int,
         signals: bool,
         sink: Callable[[int, bytes], object] | None,
     ) -> dict[str, Any]: ...
@@ -133,6 +136,7 @@ def fork_begins() -> None: ...
 def fork_ends() -> None: ...
 def is_root() -> bool: ...
 def open_region(fd: int, size: int, /) -> Region: ...
+def refuse_files() -> None: ...
 def serve(preload: Callable[[str], object], /) -> None: ...
 def syscalls(
     several: bool = False, compute: bool = False, /

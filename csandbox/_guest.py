@@ -1,8 +1,8 @@
 """What runs inside: in the zygote `preload`, in each cell `main`.
 
-With _guest_errors.py, whose namespace it shares, the only Python of ours on
-the guest's side.  Nothing here is trusted by the host: a guest may have
-changed all of it.  It is loaded by path, before the package's directory
+With the other files of that name, whose namespace it shares, the only Python
+of ours on the guest's side.  Nothing here is trusted by the host: a guest may
+have changed all of it.  It is loaded by path, before the package's directory
 disappears from view, and must import nothing of it.  Its builtins are a copy,
 so that what a guest does to its own does not show here.
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         place_of,
     )
     from csandbox._guest_mmap import share_by_files
+    from csandbox._guest_store import fill_store, let_go, room_of_store
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -152,8 +153,9 @@ def _read_job():
 def _read_exactly(size):
     data = bytearray(size)
     rest = memoryview(data)
+    pipe = io.FileIO(JOB_FD, closefd=False)
     while rest:
-        count = os.readv(JOB_FD, [rest])
+        count = pipe.readinto(rest)
         if not count:
             _exit(1)  # the host is gone
         rest = rest[count:]
@@ -229,7 +231,7 @@ def _load(job):
         return pickle.loads(job["payload"] or _NOTHING)
     end = sum(job["stored"][-1])
     whole = memoryview(CORE.open_region(INPUTS_FD, end))
-    os.close(INPUTS_FD)
+    let_go(INPUTS_FD)
     stream, *buffers = [
         whole[place : place + size] for place, size in job["stored"]
     ]
@@ -353,13 +355,10 @@ class _Outgoing:
         for chunk in self.pickle:
             self.parts.append((self.end, chunk))
             self.end += len(chunk)
-        if self.end > os.fstat(STORE_FD).st_size:
+        if self.end > room_of_store():
             _write(_header(kind, self.end, INLINE))  # the host says the rest
             return
-        huge = self.end >= HUGE
-        if huge:
-            _write(_header(FRAME_RESERVE, self.end, 0))
-        CORE.fill(STORE_FD, JOB_FD if huge else -1, self.parts)
+        fill_store(self.parts, self.end)
         _write(_header(kind, size, at))
 
 

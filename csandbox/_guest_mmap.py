@@ -50,7 +50,8 @@ class _Mapping(_mmap_module.mmap):
 def _in_a_file(new, cls, length, flags, prot):
     """Map a nameless file, if there is room: to touch more is to die."""
     room = os.statvfs(_SPACE)
-    if length > room.f_bavail * room.f_frsize:
+    none = room.f_flag & os.ST_RDONLY  # with scratch=0
+    if none or length > room.f_bavail * room.f_frsize:
         raise OSError(ENOMEM, f"no room in {_SPACE}; pass a larger scratch=")
     number = os.open(_SPACE, os.O_RDWR | os.O_TMPFILE, 0o600)
     try:

@@ -195,12 +195,30 @@ def _add_doctor(commands: Any) -> None:
         "doctor",
         help="say what can be guaranteed on this machine",
         description="Make a trial run; print each guarantee with the kernel "
-        "features that deliver it here. Exits with 1 if anything is missing.",
+        "features that deliver it here, and what is not in use, why, and what "
+        "would change that. Exits with 1 if a guarantee cannot be given.",
         allow_abbrev=False,
     )
     parser.set_defaults(command=_doctor)
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--json", action="store_true", help="print the report as JSON"
+    )
+    choice.add_argument(
+        "--apparmor-profile",
+        action="store_const",
+        const="apparmor_profile",
+        dest="profile",
+        help="print an AppArmor profile that lets this Python make user "
+        "namespaces",
+    )
+    choice.add_argument(
+        "--docker-profile",
+        action="store_const",
+        const="docker_profile",
+        dest="profile",
+        help="print a seccomp profile for Docker, Podman and Kubernetes that "
+        "lets containers make user namespaces",
     )
 
 
@@ -399,6 +417,12 @@ def _report_dropped(result: Result) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.profile is not None:
+        from csandbox import profiles
+
+        text = getattr(profiles, arguments.profile)()
+        Sink(sys.stdout).write_text(text.rstrip("\n") + "\n")
+        return 0
     report = csandbox.doctor()
     versions = {
         "csandbox": csandbox.__version__,

@@ -9,96 +9,74 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from csandbox.result import Result
+    from csandbox.result import Isolation, Result
+    from csandbox.surroundings import Surroundings
 
-GUARANTEES = {
-    "files": ("mount namespace", "landlock"),
-    "network": ("network namespace", "seccomp"),
-    "processes": ("pid namespace", "seccomp"),
-    "kernel": ("seccomp", "user namespace"),
-    "resources": ("rlimits", "mount namespace", "pid namespace"),
-}
-
-# What is used where it is to be had, and not needed.
-OPTIONAL = {"resources": ("cgroup v2",)}
-
-_NAMESPACES = (
-    "Allow user namespaces: check the sysctls user.max_user_namespaces, "
-    "kernel.unprivileged_userns_clone and "
-    "kernel.apparmor_restrict_unprivileged_userns, and in a container its "
-    "seccomp profile."
-)
-_REMEDIES = {
-    "mount namespace": _NAMESPACES,
-    "network namespace": _NAMESPACES,
-    "pid namespace": _NAMESPACES,
-    "user namespace": _NAMESPACES,
-    "rlimits": "Allow prlimit64, which a seccomp profile here refuses.",
-    "landlock": (
-        "Use Linux 5.13 or later with landlock in /sys/kernel/security/lsm "
-        "(boot option lsm=landlock,...)."
-    ),
-    "seccomp": "Use a kernel built with CONFIG_SECCOMP_FILTER.",
+TIERS = {
+    "full": "namespaces, and all else that is there",
+    "landlock": "no namespaces; Landlock and seccomp in their place",
+    "compute": 'neither namespaces nor Landlock; profile="compute" only',
+    "": "none",
 }
 
 
 class Guarantee(Record):
-    """One promise to the user, and what delivers it here.
+    """One promise to the user, and what keeps it here.
 
-    `mechanisms` are the kernel features in force, `missing` those that
-    should have been, and `remedy` a sentence saying how to get them, or "".
-    `ok` is None if set-up failed elsewhere before this could be seen.
-    `optional` are those that are not needed and not there, `reason` says why
-    they are not, and `advice` how to get them.
+    `mechanisms` are the kernel features in force.  `ok` is None if set-up
+    failed elsewhere before this could be seen.
     """
 
     name: str
     ok: bool | None
     mechanisms: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    remedy: str = ""
-    optional: tuple[str, ...] = ()
-    reason: str = ""
-    advice: str = ""
+
+
+class Missing(Record):
+    """A mechanism that is not in force, why, and the least that changes it.
+
+    `step` and `errno` say what the kernel refused, "" and 0 if nothing was
+    tried.  `remedy` is a sentence, and may have lines after it to paste.
+    """
+
+    mechanism: str
+    why: str
+    remedy: str
+    step: str = ""
+    errno: int = 0
 
 
 class Report(Record):
     """What `doctor` found.
 
-    `failure` is what its trial run raised, None if that went well, and
-    `landlock_abi` the version of Landlock in use, 0 for none.
+    `tier` is "full", "landlock" or "compute", as in Result.isolation, or ""
+    if nothing can run here; `missing` are the mechanisms that would make it
+    stronger; `failure` is what the trial run raised, None if that went well;
+    `landlock_abi` is the version of Landlock in use, 0 for none.
     """
 
     guarantees: tuple[Guarantee, ...]
+    tier: str = ""
+    missing: tuple[Missing, ...] = ()
     failure: SandboxError | None = None
     landlock_abi: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether every guarantee is given by everything that should."""
+        """Whether every guarantee is given, by whatever mechanisms."""
         return self.failure is None and all(row.ok for row in self.guarantees)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, fit for JSON."""
-        failure: dict[str, str] | None = None
-        if self.failure is not None:
-            failure = {
-                "type": type(self.failure).__name__,
-                "message": str(self.failure),
-            }
-            if isinstance(self.failure, UnavailableError):
-                failure["guarantee"] = self.failure.guarantee
-                failure["step"] = self.failure.step
-                failure["errno"] = self.failure.errno_name
-                failure["detail"] = self.failure.detail
-                failure["remedy"] = self.failure.remedy
         return {
             "ok": self.ok,
+            "tier": self.tier,
             "landlock_abi": self.landlock_abi,
-            "failure": failure,
-            "guarantees": [
-                {name: getattr(row, name) for name in row._fields}
-                for row in self.guarantees
+            "failure": _failure_as_dict(self.failure),
+            "guarantees": [_as_dict(row) for row in self.guarantees],
+            "missing": [
+                {**_as_dict(row), "errno": _errno_name(row.errno)}
+                for row in self.missing
             ],
         }
 
@@ -108,16 +86,15 @@ class Report(Record):
             verdict = {True: "yes", False: "NO", None: "not seen"}[row.ok]
             mechanisms = ", ".join(map(self._shown, row.mechanisms))
             lines.append(f"{row.name:10} {verdict:9} {mechanisms}".rstrip())
-            if row.missing:
-                lines.append(f"{'':10} missing: {', '.join(row.missing)}")
-            if row.remedy and self.failure is None:
-                lines.append(f"{'':10} {row.remedy}")
-            if row.optional:
-                names = ", ".join(row.optional)
-                lines.append(f"{'':10} optional: {names} ({row.reason})")
-                lines.append(f"{'':10} {row.advice}")
+        lines += ["", f"tier       {self.tier or 'none'}"]
+        if self.tier:
+            lines[-1] += f" ({TIERS[self.tier]})"
+        for each in self.missing:
+            lines += ["", f"not in use: {each.mechanism}"]
+            lines.append(f"  {each.why}{_step(each)}")
+            lines += [f"  {line}" for line in each.remedy.splitlines()]
         if self.failure is not None:
-            lines.append(f"\n{self.failure}")
+            lines += ["", str(self.failure)]
         return "\n".join(lines)
 
     def _shown(self, mechanism: str) -> str:
@@ -132,59 +109,138 @@ def doctor() -> Report:
     Takes as long as a first run, and leaves nothing behind.  It never
     raises for what this machine cannot do: the report says it.
     """
+    from csandbox import surroundings
+
+    seen = surroundings.look()
+    try:
+        result = _trial()
+    except SandboxError as error:
+        return _refused(error, seen)
+    if result.error is not None:
+        return _refused(result.error, seen)
+    return _confined(result.isolation, seen)
+
+
+def _trial() -> Result:
+    from csandbox import tiers
     from csandbox.sandbox import execute
 
     try:
-        result = execute("1 + 1")
-    except SandboxError as error:
-        return _refused(error)
-    return _refused(result.error) if result.error else _confined(result)
+        return execute("1 + 1")
+    except UnavailableError:
+        tier = tiers.current()
+        if tier is None or tier.name != "compute":
+            raise
+    return execute("1 + 1", profile="compute")
 
 
-def _confined(result: Result) -> Report:
-    in_force = result.isolation.mechanisms
-    rows = []
-    for name, wanted in GUARANTEES.items():
-        missing = tuple(each for each in wanted if each not in in_force)
-        remedies = dict.fromkeys(_REMEDIES[each] for each in missing)
-        extra = OPTIONAL.get(name, ())
-        lacking = tuple(each for each in extra if each not in in_force)
-        reason, advice = _why_no_cgroup() if lacking else ("", "")
-        rows.append(
-            Guarantee(
-                name=name,
-                ok=not missing,
-                mechanisms=tuple(
-                    each for each in wanted + extra if each in in_force
-                ),
-                missing=missing,
-                remedy=" ".join(remedies),
-                optional=lacking,
-                reason=reason,
-                advice=advice,
-            )
-        )
+def _confined(isolation: Isolation, seen: Surroundings) -> Report:
     return Report(
-        guarantees=tuple(rows), landlock_abi=result.isolation.landlock_abi
+        guarantees=tuple(
+            Guarantee(name=name, ok=mechanisms != (), mechanisms=mechanisms)
+            for name, mechanisms in isolation.guarantees.items()
+        ),
+        tier=isolation.tier,
+        missing=(*_lost(seen), *_not_found(isolation, seen)),
+        landlock_abi=isolation.landlock_abi,
     )
 
 
-def _why_no_cgroup() -> tuple[str, str]:
-    """Return the reason, what it is about included, and the remedy."""
-    from csandbox import cgroups, zygotes
+def _refused(error: SandboxError, seen: Surroundings) -> Report:
+    from csandbox.guarantees import GUARANTEES
 
-    found = zygotes.current_cgroup()
-    if not isinstance(found, cgroups.Absence):
-        return "", ""  # it has been made meanwhile
-    about = f": {found.detail}" if found.detail else ""
-    return f"{found.reason}{about}", found.remedy
+    guilty = getattr(error, "guarantee", "")
+    rows = tuple(
+        Guarantee(name=name, ok=False if name == guilty else None)
+        for name in GUARANTEES
+    )
+    return Report(guarantees=rows, missing=_lost(seen), failure=error)
 
 
-def _refused(error: SandboxError) -> Report:
-    rows = []
-    for name in GUARANTEES:
-        guilty = getattr(error, "guarantee", "") == name
-        remedy = getattr(error, "remedy", "") if guilty else ""
-        ok = False if guilty else None
-        rows.append(Guarantee(name=name, ok=ok, remedy=remedy))
-    return Report(guarantees=tuple(rows), failure=error)
+def _lost(seen: Surroundings) -> tuple[Missing, ...]:
+    """Return what the search for a tier had to do without."""
+    from csandbox import causes, tiers
+
+    found = []
+    for cause in tiers.causes():
+        explanation = causes.explain(cause, seen)
+        found.append(
+            Missing(
+                mechanism=cause.lost,
+                why=explanation.why,
+                remedy=explanation.remedy,
+                step=cause.step,
+                errno=cause.errno,
+            )
+        )
+    return tuple(found)
+
+
+def _not_found(isolation: Isolation, seen: Surroundings) -> list[Missing]:
+    """Return what a run gets where it is to be had, and has not got."""
+    from csandbox import guarantees
+
+    found = []
+    if guarantees.CGROUP not in isolation.mechanisms:
+        found += _without_cgroup()
+    if guarantees.NOTIFY not in isolation.mechanisms:
+        found += _without_notify(seen)
+    return found
+
+
+def _without_cgroup() -> list[Missing]:
+    from csandbox import cgroups, guarantees, zygotes
+
+    absence = zygotes.current_cgroup()
+    if not isinstance(absence, cgroups.Absence):
+        return []  # it has been made meanwhile
+    about = f": {absence.detail}" if absence.detail else ""
+    return [
+        Missing(
+            mechanism=guarantees.CGROUP,
+            why=f"{absence.reason}{about}; limits hold without, by looking",
+            remedy=absence.remedy,
+        )
+    ]
+
+
+def _without_notify(seen: Surroundings) -> list[Missing]:
+    from csandbox import guarantees
+
+    why = "the kernel, or a filter around this program, gives no listener"
+    if (0, 0) < seen.kernel < (5, 5):
+        why = f"Linux {seen.kernel[0]}.{seen.kernel[1]} is older than 5.5"
+    return [
+        Missing(
+            mechanism=guarantees.NOTIFY,
+            why=f"{why}; what is denied is not told",
+            remedy="Nothing else hangs on it.",
+        )
+    ]
+
+
+def _step(missing: Missing) -> str:
+    if not missing.step:
+        return ""
+    return f" (step {missing.step}: {_errno_name(missing.errno)})"
+
+
+def _errno_name(errno: int) -> str:
+    return UnavailableError("", "", errno, "").errno_name
+
+
+def _as_dict(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record._fields}
+
+
+def _failure_as_dict(error: SandboxError | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    failure = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, UnavailableError):
+        failure["guarantee"] = error.guarantee
+        failure["step"] = error.step
+        failure["errno"] = error.errno_name
+        failure["detail"] = error.detail
+        failure["remedy"] = error.remedy
+    return failure

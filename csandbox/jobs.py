@@ -197,6 +197,7 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         **job,
         "payload": cargo.pickle,
         "stored": cargo.places,
+        "room": policy.result_bytes,
         "env": {**ENVIRONMENT, **_pools(policy), **policy.env},
     }
     payload = pickle.dumps(job, 5)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from csandbox.text import inert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, ClassVar, NoReturn
 
     from typing_extensions import dataclass_transform
@@ -130,18 +133,81 @@ class Usage(Record):
     peak_processes: int = 1
 
 
+class KernelState(Record):
+    """What the kernel said of a cell when it was ready, before it had a job.
+
+    `namespaces` are the kinds that were not the host's, by their names in
+    /proc/PID/ns.  `effective`, `permitted`, `inheritable`, `ambient` and
+    `bounding` are sets of capabilities, as numbers of 64 bits.  `seccomp` is
+    the mode, 2 for a filter, and `filters` how many there were, those of the
+    container included, 0 if this kernel does not say.  `limits` are pairs of
+    a name such as "NPROC" and a number, -1 for none; bytes, counts and
+    seconds, as in getrlimit(2).
+    """
+
+    no_new_privs: bool
+    seccomp: int
+    filters: int
+    namespaces: tuple[str, ...]
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    bounding: int
+    limits: tuple[tuple[str, int], ...]
+
+
 class Isolation(Record):
     """The receipt of a run: what confined it.
 
     `mechanisms` are the names of the kernel features that were in force, as
-    `csandbox doctor` prints them.  `landlock_abi` is the version of Landlock
-    that was used, 0 for none.  `uid` is the guest's user id as the host
-    sees it.
+    `csandbox doctor` prints them; none is there that the kernel's own account
+    of the cell, `kernel`, does not bear out.  `landlock_abi` is the version
+    of Landlock that was used, 0 for none.  `uid` is the guest's user id as
+    the host sees it.
+
+    Receipts are equal when these are; `kernel` has numbers that differ from
+    run to run, and is None for a cell that was lost before it was ready.
     """
 
     mechanisms: frozenset[str]
     landlock_abi: int = 0
     uid: int | None = None
+    kernel: KernelState | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Isolation:
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.mechanisms, self.landlock_abi, self.uid
+
+    @property
+    def tier(self) -> str:
+        """The kind of confinement: "full", "landlock" or "compute".
+
+        "full" has namespaces, "landlock" has Landlock in their place, and
+        "compute" neither, but no call that takes a path.
+        """
+        if "pid namespace" in self.mechanisms:
+            return "full"
+        return "landlock" if "landlock" in self.mechanisms else "compute"
+
+    @property
+    def guarantees(self) -> Mapping[str, tuple[str, ...]]:
+        """What gave each guarantee: the names of mechanisms by its name."""
+        from csandbox.guarantees import GUARANTEES
+
+        return MappingProxyType(
+            {
+                name: guarantee.given_by(self.mechanisms)
+                for name, guarantee in GUARANTEES.items()
+            }
+        )
 
 
 class Result(Record):

@@ -9,7 +9,15 @@ from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
-from csandbox import _csandbox, accounts, cgroups, jobs, places, zygotes
+from csandbox import (
+    _csandbox,
+    accounts,
+    guarantees,
+    jobs,
+    places,
+    tiers,
+    zygotes,
+)
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -24,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Isolation, Result, Usage
+from csandbox.result import Isolation, KernelState, Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_IN_FORCE = {**_csandbox.MECHANISMS, cgroups.NAME: _csandbox.CGROUP}
+NO_LIMIT = 2**64 - 1  # RLIM_INFINITY
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -206,18 +214,26 @@ def _execute(
     template: Template | None = None,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
-    if template is None:
-        template = _template(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, policy)
     asked = monotonic()
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
+            chosen = template or _template(policy)
             if policy.start == "fork":
-                outcome = _fork(frame, live, stdin, policy, sink, template)
+
+                def fork(each: Template) -> dict[str, Any]:
+                    return _fork(frame, live, stdin, policy, sink, each)
+
+                if template is None:
+                    outcome, chosen = tiers.with_fork(chosen, policy, fork)
+                else:
+                    outcome = fork(template)
             else:
-                outcome = _start(frame, cargo, stdin, policy, sink, template)
+                if template is None:
+                    chosen = tiers.settled(chosen, policy)
+                outcome = _start(frame, cargo, stdin, policy, sink, chosen)
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
@@ -231,7 +247,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome),
+        isolation=_isolation(outcome, chosen),
     )
 
 
@@ -241,6 +257,7 @@ def _template(policy: Policy) -> Template:
         preload=policy.preload,
         several=policy.processes > 0,
         threads=threads if threads < cores() else 0,
+        compute=policy.profile == "compute",
     )
 
 
@@ -258,7 +275,7 @@ def _fork(
     with forking.started(template, policy, live) as cell:
         outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
     if outcome["ending"] == "setup":
-        raise _setup_error(outcome)
+        raise zygotes.setup_error(outcome)
     return outcome
 
 
@@ -308,7 +325,7 @@ def _communicate(
                 late and not zygotes.answers(zygote, policy)
             ):
                 zygotes.discard(template, zygote)
-            raise _setup_error(outcome)
+            raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
         if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
             # It lives, but had no number free for this cell's descriptors.
@@ -338,6 +355,7 @@ def _see_to_its_end(
             output=policy.output_bytes,
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
+            required=tiers.required(policy),
             signals=current_thread() is main_thread(),
             sink=sink,
         )
@@ -350,14 +368,6 @@ def _cpu_time(policy: Policy) -> float:
         return policy.cpu_time
     # One busy thread shall reach its timeout, not this a moment before.
     return policy.timeout + min(0.05, policy.timeout / 20)
-
-
-def _setup_error(outcome: dict[str, Any]) -> UnavailableError:
-    step, errno = outcome["step"], outcome["errno"]
-    detail = outcome["text"]
-    if step == "canary" and outcome["detail"]:
-        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
-    return zygotes.unavailable(step, errno, detail)
 
 
 def _judge(
@@ -531,14 +541,34 @@ def _usage(
     )
 
 
-def _isolation(outcome: dict[str, Any]) -> Isolation:
+def _isolation(outcome: dict[str, Any], template: Template) -> Isolation:
+    told = outcome["receipt"]
+    if told is None:  # it was lost
+        return Isolation(mechanisms=frozenset())
     bits = outcome["detail"]
+    mechanisms = guarantees.names(bits & 0xFFFF)
+    if template.compute:
+        mechanisms |= {guarantees.NO_PATHS}
+    inheritable, permitted, effective, bounding, ambient = told["capabilities"]
     return Isolation(
-        mechanisms=frozenset(
-            name for name, bit in _IN_FORCE.items() if bits & bit
-        ),
+        mechanisms=mechanisms,
         landlock_abi=bits >> 16,
-        uid=zygotes.uid(),
+        uid=told["uid"],
+        kernel=KernelState(
+            no_new_privs=told["no_new_privs"] == 1,
+            seccomp=told["seccomp"],
+            filters=told["filters"],
+            namespaces=tuple(told["namespaces"]),
+            effective=effective,
+            permitted=permitted,
+            inheritable=inheritable,
+            ambient=ambient,
+            bounding=bounding,
+            limits=tuple(
+                (name, -1 if limit == NO_LIMIT else limit)
+                for name, limit in told["limits"].items()
+            ),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups
+from csandbox import _csandbox, cgroups, guarantees
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -30,13 +30,20 @@ if TYPE_CHECKING:
     from csandbox.policy import Policy
 
 ANSWER_SECONDS = 2.0
+TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 
 # Executed in this order, in one namespace.
-GUEST_FILES = ("_guest_errors.py", "_guest_mmap.py", "_guest.py")
+GUEST_FILES = (
+    "_guest_errors.py",
+    "_guest_mmap.py",
+    "_guest_store.py",
+    "_guest.py",
+)
+COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
 
 # With -I -S -B the zygote reads no variable, directory or .pth file that
 # could be the caller's; what site would do is done by the guest's preload.
@@ -114,7 +121,7 @@ def start_run(
 ) -> tuple[Zygote, Run]:
     """Return a cell in the making, of a zygote that is started if need be."""
     for _ in range(ATTEMPTS):
-        zygote = _zygote(template)
+        zygote = booted(template)
         try:
             return zygote, _request(zygote, policy, inputs)
         except _csandbox.SetupError as error:
@@ -197,29 +204,52 @@ def discard(template: Template, zygote: Zygote) -> None:
 def answers(zygote: Zygote, policy: Policy) -> bool:
     """Whether a zygote still arms cells, tried with one."""
     try:
-        cell = _request(zygote, policy)
+        outcome = _idle_cell(zygote, policy)
     except (OSError, _csandbox.SetupError):
         return False
+    return outcome["ending"] not in ("setup", "lost")
+
+
+def try_cell(zygote: Zygote, policy: Policy) -> None:
+    """Have a cell made ready that gets no job, or raise UnavailableError."""
+    try:
+        outcome = _idle_cell(zygote, policy, TRIAL_SECONDS)
+    except _csandbox.SetupError as error:
+        raise unavailable(*error.args) from None
+    except OSError as error:
+        step = "boot" if error.errno in _DEAD else "host-descriptors"
+        raise unavailable(step, error.errno or 0, "") from None
+    if outcome["ending"] == "setup":
+        raise setup_error(outcome)
+    if not outcome["ready"]:
+        raise unavailable("cell", 0, "")
+
+
+def _idle_cell(
+    zygote: Zygote, policy: Policy, seconds: float = ANSWER_SECONDS
+) -> dict[str, Any]:
+    """Return how a cell ended that had nothing to do."""
+    cell = _request(zygote, policy)
     try:
         # Without a job it exits at once.
-        outcome = cell.communicate(
+        return cell.communicate(
             b"",
             b"",
-            timeout=ANSWER_SECONDS,
-            setup_timeout=ANSWER_SECONDS,
-            cpu_time=ANSWER_SECONDS,
+            timeout=seconds,
+            setup_timeout=seconds,
+            cpu_time=seconds,
             memory=policy.memory_bytes,
             tasks=1,
             processes=0,
             output=0,
             output_kills=False,
             result=0,
+            required=0,
             signals=False,
             sink=None,
         )
     finally:
         cell.close()
-    return outcome["ending"] not in ("setup", "lost")
 
 
 def shutdown() -> None:
@@ -253,7 +283,8 @@ def visible_roots() -> tuple[str, ...]:
     return _roots
 
 
-def _zygote(template: Template) -> Zygote:
+def booted(template: Template) -> Zygote:
+    """Return the zygote of a template, started if need be."""
     registry = _registry
     zygote = registry.zygotes.get(template)
     if zygote is not None:
@@ -294,7 +325,7 @@ def _start(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap()]
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
     zygote = _csandbox.Zygote(argv, _environment(template), plan)
     booting = _registry.booting
     booting.add(zygote)
@@ -310,14 +341,15 @@ def _start(template: Template) -> Zygote:
     return zygote
 
 
-def _bootstrap() -> str:
+def _bootstrap(template: Template | None = None) -> str:
+    own = (COMPUTE_FILE,) if template is not None and template.compute else ()
     here = os.path.dirname(os.path.abspath(__file__))
     return _BOOTSTRAP.format(
         path=import_path(),
         prefix=sys.prefix,
         exec_prefix=sys.exec_prefix,
         core=os.path.abspath(_csandbox.__file__),
-        guest=[os.path.join(here, name) for name in GUEST_FILES],
+        guest=[os.path.join(here, name) for name in (*GUEST_FILES, *own)],
         values=os.path.join(here, "_guest_values.py"),
     )
 
@@ -346,8 +378,7 @@ def _limits(policy: Policy) -> dict[str, int]:
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,
-        # To tmpfs, no size is no limit.
-        "scratch": scratch or 4096,
+        "scratch": scratch,
         "inodes": max(64, scratch // 4096),
         "threads": policy.threads,
         "processes": policy.processes,
@@ -364,6 +395,30 @@ def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
     """Return the error for a failed step of set-up, with its remedy."""
     guarantee, text = remedy(step, errno)
     return UnavailableError(guarantee, step, errno, text, detail)
+
+
+def setup_error(outcome: dict[str, Any]) -> UnavailableError:
+    """Return the error for a cell that never became ready."""
+    step, errno = outcome["step"], outcome["errno"]
+    if step == "require":
+        return _unmet(outcome["detail"])
+    detail = outcome["text"]
+    if step == "canary" and outcome["detail"]:
+        detail = f"canary {outcome['detail']}: a forbidden thing was possible"
+    return unavailable(step, errno, detail)
+
+
+def _unmet(bits: int) -> UnavailableError:
+    """Return the error for a cell without what its policy requires."""
+    missing = sorted(guarantees.names(bits))
+    advice = [f"It needs {guarantees.NEEDS[name]}." for name in missing]
+    found = current_cgroup() if guarantees.CGROUP in missing else None
+    if isinstance(found, cgroups.Absence):
+        about = f": {found.detail}" if found.detail else ""
+        advice.append(f"Here {found.reason}{about}. {found.remedy}")
+    return UnavailableError(
+        "", "require", 0, " ".join(advice), ", ".join(missing)
+    )
 
 
 def _forget_in_child() -> None:

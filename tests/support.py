@@ -143,7 +143,7 @@ def template(without=(), fault=None, *, several=False):
     )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
-            zygotes._zygote(made)
+            zygotes.booted(made)
     return made
 
 

@@ -24,7 +24,7 @@ def nothing_starts(monkeypatch):
         pytest.fail("a run was started")
 
     monkeypatch.setattr(zygotes, "start_run", start)
-    monkeypatch.setattr(zygotes, "_zygote", start)
+    monkeypatch.setattr(zygotes, "booted", start)
 
 
 class Lying(str):

@@ -9,6 +9,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -77,25 +79,41 @@ has_no_new_privs(void)
            prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
-unsigned
-csb_canary_try(const struct csb_cell *cell)
+static bool
+computing_filter_answers(void)
 {
+    const int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+    return mmap(NULL, 1, PROT_READ | PROT_EXEC, anonymous, -1, 0) ==
+               MAP_FAILED &&
+           errno == EPERM && mprotect(NULL, 1, PROT_READ) == -1 &&
+           errno == EPERM && dup(STDIN_FILENO) == -1 && errno == EPERM &&
+           unshare(CLONE_NEWUSER) == -1 && errno == EPERM &&
+           syscall(SYS_socket, AF_INET, SOCK_STREAM, 0) == -1 &&
+           errno == EACCES;
+}
+
+unsigned
+csb_canary_try(const struct csb_cell *cell, int early)
+{
+    const int compute = (int)cell->plan->compute;
     const struct {
         uint32_t mechanisms; /* tried when the plan has any of them */
         bool (*refused)(void);
+        int asks; /* by calls that a filter for computing refuses */
     } canaries[] = {
-        {CSB_MECH_VIEW, host_file_refused},
-        {CSB_MECH_VIEW, write_refused},
-        {CSB_MECH_USERNS, has_no_capability},
-        {CSB_MECH_SECCOMP, filter_answers},
-        {CSB_MECH_ALL, has_no_new_privs},
+        {CSB_MECH_VIEW, host_file_refused, 0},
+        {CSB_MECH_VIEW, write_refused, 0},
+        {CSB_MECH_USERNS, has_no_capability, 1},
+        {CSB_MECH_SECCOMP, compute ? computing_filter_answers : filter_answers,
+         0},
+        {CSB_MECH_ALL, has_no_new_privs, 1},
         /* One of several may signal the others, and the init, which is
          * immune. */
-        {cell->plan->several ? 0 : CSB_MECH_SECCOMP, init_is_out_of_reach},
+        {cell->plan->several ? 0 : CSB_MECH_SECCOMP, init_is_out_of_reach, 0},
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
-            !canaries[i].refused()) {
+            (compute && canaries[i].asks) == early && !canaries[i].refused()) {
             return i + 1;
         }
     }

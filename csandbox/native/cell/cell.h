@@ -6,6 +6,7 @@
 #define CSB_CELL_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../common/frames.h"
 #include "../common/plan.h"
@@ -22,6 +23,12 @@ struct csb_landlock_paths {
     } path[CSB_LANDLOCK_PATHS_MAX];
 };
 
+/* What is read back while the cell locks itself down. */
+struct csb_readback {
+    int status; /* of its own in /proc, until it is CSB_CELL_STATUS */
+    struct csb_receipt receipt;
+};
+
 struct csb_cell {
     const struct csb_plan *plan;
     const struct csb_limits *limits;
@@ -29,7 +36,11 @@ struct csb_cell {
     int proc;              /* O_PATH on a /proc outside the view */
     int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
     int status;            /* the run's socket to the host */
+    struct csb_readback *readback;
     int scratch;           /* the mount of its scratch space */
+    pid_t zygote;          /* its parent */
+    uint32_t uid;          /* of a bare cell: who it becomes; 0: stays */
+    const char *directory; /* of a bare cell: its scratch space; "": none */
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
     uint64_t anonymous;    /* bytes that it holds of anonymous memory */
@@ -40,7 +51,7 @@ struct csb_cell {
  * everything that the plan asks for is in force; ends the process otherwise.
  * Afterwards the descriptors are 0 to 2 and CSB_CELL_RESULT to
  * CSB_CELL_INPUTS, the last only if there are inputs. */
-void csb_cell_lock(const struct csb_cell *cell);
+void csb_cell_lock(struct csb_cell *cell);
 
 /* The steps, each in the file of its name. */
 int csb_cgroup_enter(const struct csb_cell *cell);
@@ -51,16 +62,25 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
+int csb_bare_start(const struct csb_cell *cell);
+int csb_bare_become(const struct csb_cell *cell);
 int csb_forks_ask(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
+
+/* What the receipt says: opened before the lock-down, taken before the
+ * descriptors go, and finished when all is in force. */
+int csb_receipt_open(const struct csb_cell *cell);
+int csb_receipt_take(const struct csb_cell *cell);
+int csb_receipt_finish(struct csb_readback *readback);
 
 /* Writes text to a file of /proc such as "self/uid_map"; 0 or -errno. */
 int csb_procfile_write(const struct csb_cell *cell, const char *name,
                        const char *text);
 
-/* Tries forbidden things.  0, or the number of the first that was not
- * refused as it should be. */
-unsigned csb_canary_try(const struct csb_cell *cell);
+/* Tries forbidden things: early, before the filter, those that a filter for
+ * computing would refuse to tell of; else all others.  0, or the number of
+ * the first that was not refused as it should be. */
+unsigned csb_canary_try(const struct csb_cell *cell, int early);
 
 #endif

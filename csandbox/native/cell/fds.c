@@ -21,18 +21,22 @@ csb_fds_place(const struct csb_cell *cell)
         {CSB_FD_JOB, CSB_CELL_JOB},       {CSB_FD_STORE, CSB_CELL_STORE},
         {CSB_FD_INPUTS, CSB_CELL_INPUTS},
     };
-    unsigned first_free = CSB_CELL_INPUTS + 1;
+    int without_inputs = cell->fds[CSB_FD_INPUTS] < 0;
     /* A program that the guest executes gets the streams alone.
      *
      * The zygote's own hold the lowest numbers, and what came first got the
      * lower ones: so none that is still needed is in the way. */
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
-        if (places[i].from == CSB_FD_INPUTS && cell->fds[CSB_FD_INPUTS] < 0) {
-            first_free = CSB_CELL_INPUTS;
+        if (places[i].from == CSB_FD_INPUTS && without_inputs) {
+            (void)close(CSB_CELL_INPUTS); /* the zygote's */
         } else if (dup3(cell->fds[places[i].from], places[i].to,
                         places[i].to > STDERR_FILENO ? O_CLOEXEC : 0) < 0) {
             return -errno;
         }
     }
-    return syscall(SYS_close_range, first_free, ~0U, 0) < 0 ? -errno : 0;
+    if (dup3(cell->readback->status, CSB_CELL_STATUS, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    return syscall(SYS_close_range, CSB_CELL_STATUS + 1, ~0U, 0) < 0 ? -errno
+                                                                     : 0;
 }

@@ -81,13 +81,23 @@ allow_path(int ruleset, const char *path, unsigned long long rights)
 
 /* Sockets that have a name are for talking to other processes. */
 static int
-allow_scratch(int ruleset, unsigned long long rights, int several)
+allow_scratch(const struct csb_cell *cell, int ruleset,
+              unsigned long long rights)
 {
+    int several = (int)cell->plan->several;
+    const char *path = CSB_SCRATCH;
+
     rights &= ~NEVER;
     if (!several) {
         rights &= ~CSB_LANDLOCK_FS_MAKE_SOCK;
     }
-    int result = allow_path(ruleset, CSB_SCRATCH, rights);
+    if (csb_plan_is_bare(cell->plan)) {
+        path = cell->directory;
+        if (*path == '\0') {
+            return 0;
+        }
+    }
+    int result = allow_path(ruleset, path, rights);
     return result == 0 && several ? allow_path(ruleset, CSB_SHM, rights)
                                   : result;
 }
@@ -106,9 +116,8 @@ csb_landlock_apply(const struct csb_cell *cell)
         return -errno;
     }
     int result = allow_inherited(cell->paths, ruleset);
-    if (result == 0) {
-        result =
-            allow_scratch(ruleset, rules.handled_fs, (int)cell->plan->several);
+    if (result == 0 && cell->limits->scratch != 0) {
+        result = allow_scratch(cell, ruleset, rules.handled_fs);
     }
     if (result == 0 && (cell->plan->mechanisms & CSB_MECH_VIEW) != 0) {
         /* In the private root all there is may be listed. */

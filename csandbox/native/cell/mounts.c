@@ -121,6 +121,9 @@ int
 csb_mounts_scratch(const struct csb_cell *cell)
 {
     struct covered covered = {.count = 0};
+    if (cell->limits->scratch == 0) {
+        return chdir(CSB_SCRATCH) < 0 ? -errno : 0;
+    }
     int result = keep_covered(cell->plan, &covered);
     if (result == 0) {
         result = mount_scratch(cell);

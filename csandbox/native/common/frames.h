@@ -3,11 +3,12 @@
  * zygote -> host   control socket (SEQPACKET): one csb_report, CSB_STEP_BOOT
  *                  with errno 0, as soon as it runs; a second one when the
  *                  template is ready or could not be made
+ *                  the host closes its end, or shuts its side of it, to give
+ *                  the run up
  * host -> zygote   control socket: one byte once its ids are mapped; then one
  *                  csb_request per run, with the run's descriptors (enum
  *                  csb_run_fd) attached
  * zygote -> host   status socket of the run (SEQPACKET): csb_status records;
- *                  the host closes its end to give the run up
  * cell -> host     result pipe: one csb_report, then one csb_frame + payload
  * host -> cell     job pipe: one csb_frame + payload, after READY only; then a
  *                  byte when the store is reserved, if the cell asks for it
@@ -21,6 +22,8 @@
 #include <stdint.h>
 
 #include "report.h"
+
+#define CSB_DIRECTORY_ROOM 256
 
 #define CSB_REQUEST_MAGIC 0x51425343u /* "CSBQ" */
 #define CSB_FRAME_MAGIC 0x46425343u   /* "CSBF" */
@@ -43,8 +46,8 @@ enum csb_run_fd {
 /* Descriptors that come with the news of a cell. */
 enum csb_spawned_fd {
     CSB_SPAWNED_INIT,    /* pidfd */
-    CSB_SPAWNED_CELL,    /* pidfd */
-    CSB_SPAWNED_SCRATCH, /* the mount of /tmp */
+    CSB_SPAWNED_CELL,    /* pidfd; a bare one comes twice, or not at all */
+    CSB_SPAWNED_SCRATCH, /* the mount of /tmp; missing if it has no room */
     CSB_SPAWNED_COUNT,
 };
 
@@ -60,8 +63,10 @@ enum csb_spawned_fd {
 #define CSB_CELL_JOB 4
 #define CSB_CELL_STORE 5
 #define CSB_CELL_INPUTS 6 /* closed when there are none */
+#define CSB_CELL_STATUS 7 /* its own in /proc; closed before READY */
 
-/* What one run may use; no zero means "unlimited". */
+/* What one run may use; no zero means "unlimited".  Without room for scratch
+ * files /tmp is what the view has there, empty and read-only. */
 struct csb_limits {
     uint64_t memory;         /* bytes a cell may add to what it inherits */
     uint64_t scratch;        /* bytes of /tmp */
@@ -78,10 +83,15 @@ struct csb_request {
     uint32_t attached; /* which optional descriptors are: 1 << enum
                           csb_run_fd */
     struct csb_limits limits;
+    /* Of bare cells. */
+    uint32_t uid; /* user and group of its own; 0: none */
+    char directory[CSB_DIRECTORY_ROOM]; /* what it finds as /tmp; "": none */
 };
 
 enum csb_status_kind {
-    CSB_STATUS_SPAWNED = 1, /* with enum csb_spawned_fd; inherited */
+    CSB_STATUS_SPAWNED = 1, /* with enum csb_spawned_fd; inherited.  Of a
+                               bare cell with its pidfd twice, or none where
+                               there is no such thing */
     CSB_STATUS_EXITED,      /* wait_status and usage of the cell */
     CSB_STATUS_FAILED,      /* report: the cell was never forked */
     CSB_STATUS_FORKS,       /* of the cell: what asks for its forks is
@@ -94,6 +104,7 @@ struct csb_status {
     int64_t user_usec, system_usec;
     int64_t peak_kib;   /* resident at once, what it inherited included */
     uint64_t inherited; /* bytes of anonymous memory the cell began with */
+    int32_t pid;        /* SPAWNED of a bare cell: as the host sees it, too */
     struct csb_report report;
 };
 

@@ -25,6 +25,10 @@ csb_plan_check(const struct csb_plan *plan, size_t size)
         plan->size != size) {
         return -EINVAL;
     }
+    if (csb_plan_is_bare(plan) &&
+        (plan->mechanisms & CSB_MECH_NAMESPACES) != 0) {
+        return -EINVAL;
+    }
     if (!array_inside(plan, plan->view_at, plan->view_count,
                       sizeof(struct csb_view_entry)) ||
         !array_inside(plan, plan->filter_at, plan->filter_count,

@@ -23,13 +23,15 @@ struct sock_filter;
 enum csb_mechanism {
     CSB_MECH_VIEW = 1 << 0,     /* private root, read-only */
     CSB_MECH_NETNS = 1 << 1,    /* empty network namespace */
-    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init: always there,
-                                   the supervision stands on it */
+    CSB_MECH_PIDNS = 1 << 2,    /* own PID namespace and init; without it
+                                   there is no namespace at all */
     CSB_MECH_USERNS = 1 << 3,   /* nested user namespace, no capability */
     CSB_MECH_LIMITS = 1 << 4,   /* rlimits */
     CSB_MECH_LANDLOCK = 1 << 5, /* read-only view, no TCP, scopes */
     CSB_MECH_SECCOMP = 1 << 6,  /* system call allow-list */
     CSB_MECH_ALL = (1 << 7) - 1,
+    CSB_MECH_NAMESPACES =
+        CSB_MECH_VIEW | CSB_MECH_NETNS | CSB_MECH_PIDNS | CSB_MECH_USERNS,
     /* Of a run, not of a plan: where the host has cgroups to give; where it
      * could listen to what is denied; where it could give the run a user of
      * its own. */
@@ -69,6 +71,14 @@ struct csb_plan {
 /* Checks that every offset and string lies inside the block.
  * Returns 0 or -EINVAL. */
 int csb_plan_check(const struct csb_plan *plan, size_t size);
+
+/* Whether runs have no namespace: Landlock, the filter and the limits alone
+ * confine them, and they lie among the host's processes. */
+static inline int
+csb_plan_is_bare(const struct csb_plan *plan)
+{
+    return (plan->mechanisms & CSB_MECH_PIDNS) == 0;
+}
 
 /* The string at an offset of a checked plan. */
 const char *csb_plan_string(const struct csb_plan *plan, uint32_t at);

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "receipt.h"
+
 #define CSB_REPORT_MAGIC 0x52425343u /* "CSBR" */
 
 /* Every step that can fail, in the order in which they happen. */
@@ -51,6 +53,7 @@
     X(CELL_MOUNTS, "cell-mounts")                                             \
     X(CELL_SCRATCH, "cell-scratch")                                           \
     X(CELL_SESSION, "cell-session")                                           \
+    X(RECEIPT, "receipt") /* before, at and after what follows */             \
     X(CELL_USERNS, "cell-user-namespace")                                     \
     X(CELL_LIMITS, "cell-limits")                                             \
     X(CELL_CAPS, "cell-capabilities")                                         \
@@ -60,7 +63,9 @@
     X(CELL_FDS, "cell-descriptors")                                           \
     X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
     X(SECCOMP, "seccomp")                                                     \
-    X(CANARY, "canary")
+    X(CANARY, "canary")                                                       \
+    /* host: what a cell that is ready says of itself */                      \
+    X(REQUIRE, "require")
 
 enum csb_step {
 #define X(name, text) CSB_STEP_##name,
@@ -75,7 +80,10 @@ struct csb_report {
     int32_t err;     /* errno, 0 with CSB_STEP_READY */
     uint32_t detail; /* READY of a cell: mechanisms in force, and from bit 16
                         the Landlock ABI; CANARY: which one sang */
-    char text[240];  /* a path or message from trusted code, or "" */
+    union {
+        char text[240]; /* a path or message from trusted code, or "" */
+        struct csb_receipt receipt; /* READY of a cell */
+    };
 };
 
 /* The step's name, or "unknown" for a number outside the table. */

@@ -118,10 +118,12 @@ add_rules(scmp_filter_ctx context, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL; rule++) {
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
             int number;
-            int result = resolve(group, rule, &number);
+            int result = resolve(group, &own, &number);
             if (result == 0 && number >= 0) {
-                result = add_rule(context, number, rule);
+                result = add_rule(context, number, &own);
             }
             if (result < 0) {
                 return result;
@@ -207,9 +209,11 @@ emit_tail(struct program *program, unsigned flags)
         }
         for (const struct csb_syscall_rule *rule = group->rules;
              rule->name != NULL && result == 0; rule++) {
-            int number = seccomp_syscall_resolve_name(rule->name);
-            if (rule->fate == CSB_NARROW && number >= 0) {
-                result = emit_answer(program, number, rule->err);
+            const struct csb_syscall_rule own =
+                csb_syscall_rule_for(flags, rule);
+            int number = seccomp_syscall_resolve_name(own.name);
+            if (own.fate == CSB_NARROW && number >= 0) {
+                result = emit_answer(program, number, own.err);
             }
         }
     }

@@ -76,6 +76,12 @@ close_child_fds(struct child *child)
     close_pipe(&child->go);
 }
 
+static inline int
+is_bare(const struct csb_launch *launch)
+{
+    return (launch->mechanisms & CSB_MECH_PIDNS) == 0;
+}
+
 /* In the child, on foreign memory: raw system calls, and csb_report_fill(),
  * which touches no TLS. */
 
@@ -165,7 +171,8 @@ child_main(void *argument)
     if (result < 0) {
         give_up(child, CSB_STEP_UID_MAP, result);
     }
-    result = fault(child, CSB_STEP_AMBIENT_CAPS, raise_ambient());
+    result = fault(child, CSB_STEP_AMBIENT_CAPS,
+                   is_bare(child->launch) ? 0 : raise_ambient());
     if (result < 0) {
         give_up(child, CSB_STEP_AMBIENT_CAPS, result);
     }
@@ -321,6 +328,9 @@ prepare_fds(const struct csb_launch *launch, struct child *child)
 int
 csb_launch_namespaces(uint32_t mechanisms)
 {
+    if ((mechanisms & CSB_MECH_PIDNS) == 0) {
+        return 0;
+    }
     int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
                 CLONE_NEWCGROUP;
     return mechanisms & CSB_MECH_NETNS ? flags | CLONE_NEWNET : flags;
@@ -332,10 +342,12 @@ static pid_t
 clone_child(struct child *child, char *stack, int *ret_pidfd)
 {
     sigset_t all, saved;
-    int flags = csb_launch_namespaces(child->launch->mechanisms) |
-                CLONE_NEWPID | CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID |
-                SIGCHLD;
+    int flags = csb_launch_namespaces(child->launch->mechanisms) | CLONE_VM |
+                CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
 
+    if (!is_bare(child->launch)) {
+        flags |= CLONE_NEWPID;
+    }
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &saved); /* cannot fail */
     child->on_our_memory = 1;
@@ -388,7 +400,7 @@ bring_up(struct child *child, pid_t pid, struct csb_report *ret_report)
     if (child->launch->fault_step == CSB_STEP_UID_MAP) {
         return fail(ret_report, CSB_STEP_UID_MAP, -child->launch->fault_errno);
     }
-    if (csb_launch_is_root()) {
+    if (csb_launch_is_root() && !is_bare(child->launch)) {
         int result = map_ids(pid, 1);
         if (result < 0) {
             return fail(ret_report, CSB_STEP_UID_MAP, result);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,9 @@ static int
 is_alive(const struct csb_meter *meter)
 {
     struct pollfd process = {.fd = meter->cell, .events = POLLIN};
+    if (meter->cell < 0) {
+        return kill(meter->pid, 0) == 0 || errno != ESRCH;
+    }
     return poll(&process, 1, 0) == 0;
 }
 
@@ -398,11 +402,12 @@ csb_meter_hurry(struct csb_meter *meter, int64_t now)
 static int
 begin_looking(struct csb_meter *meter)
 {
-    int result = csb_kin_number(meter->cell, &meter->pid);
+    int result = meter->pid > 0 ? 0 : csb_kin_number(meter->cell, &meter->pid);
     if (result == 0 && meter->several) {
         result = csb_kin_number(meter->init, &meter->init_pid);
     }
     if (result == 0) {
+        meter->begun = 1;
         meter->oom_kills = count_oom_kills();
     }
     return result;
@@ -459,7 +464,7 @@ csb_meter_look(struct csb_meter *meter, int64_t now)
 {
     int exact = 0;
     int result = allocate_kin(meter);
-    if (result == 0 && meter->pid == 0) {
+    if (result == 0 && !meter->begun) {
         result = begin_looking(meter);
     }
     if (result == 0) {

@@ -39,6 +39,7 @@ struct csb_meter {
     int64_t earliest;    /* not before that */
     int64_t next; /* when to look again, ns on CLOCK_MONOTONIC; 0: not yet */
     pid_t init_pid;
+    int begun;         /* the first look has been */
     pid_t pid;         /* of the cell in /proc, 0 until it is looked up */
     int64_t oom_kills; /* of the machine, at the first look; -1: unknown */
 };

@@ -1,6 +1,7 @@
 /* The extension module csandbox._csandbox: its slots and its methods. */
 #include "module.h"
 
+#include "../zygote/refuse.h"
 #include "../zygote/serve.h"
 #include "cgroup.h"
 #include "decode.h"
@@ -67,6 +68,8 @@ static PyMethodDef methods[] = {
     {"fork_began", csb_forklock_child, METH_NOARGS, csb_forklock_child_doc},
     {"is_root", is_root, METH_NOARGS, is_root_doc},
     {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
+    {"refuse_files", csb_refuse_files_method, METH_NOARGS,
+     csb_refuse_files_doc},
     {"serve", csb_serve_method, METH_O, csb_serve_doc},
     {"syscalls", csb_tables_syscalls, METH_VARARGS, csb_tables_syscalls_doc},
     {"try_cgroup", try_cgroup, METH_O, try_cgroup_doc},

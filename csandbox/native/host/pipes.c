@@ -68,11 +68,18 @@ read_report(struct csb_watch *watch)
         csb_watch_end(watch, CSB_ENDING_SETUP);
         return 0;
     }
+    if (!csb_receipt_check(&watch->expected, &watch->report)) {
+        csb_watch_end(watch, CSB_ENDING_SETUP);
+        return 0;
+    }
     watch->ready = 1;
     if (watch->ending == CSB_ENDING_NONE) {
         watch->started = csb_watch_clock();
         watch->deadline = watch->started + watch->timeout;
         csb_meter_begin(&watch->meter, watch->started);
+        if (watch->job.size == 0) {
+            csb_close(&watch->job.fd); /* for a trial there is none */
+        }
     }
     return 1;
 }

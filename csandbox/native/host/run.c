@@ -161,8 +161,10 @@ send_request(int control, const struct csb_limits *limits, const int *fds)
 }
 
 PyObject *
-csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
-                uint64_t store, int inputs, PyObject *leaf)
+csb_run_request(PyObject *module, int control,
+                const struct csb_expected *expected,
+                const struct csb_limits *limits, uint64_t store, int inputs,
+                PyObject *leaf)
 {
     PyTypeObject *type = csb_module_state(module)->run_type;
     int fds[CSB_FD_COUNT];
@@ -173,6 +175,7 @@ csb_run_request(PyObject *module, int control, const struct csb_limits *limits,
     }
     clear_watch(&self->watch);
     self->owner = getpid();
+    self->watch.expected = *expected;
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         fds[i] = -1;
     }
@@ -291,6 +294,12 @@ peak_processes(const struct csb_watch *watch)
     return watch->forks.peak > 0 ? watch->forks.peak : 1;
 }
 
+static const char *
+report_text(const struct csb_watch *watch)
+{
+    return watch->report.step == CSB_STEP_READY ? "" : watch->report.text;
+}
+
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
@@ -314,15 +323,17 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         return NULL;
     }
     return Py_BuildValue(
-        "{s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, s:y#, "
+        "{s:N, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, "
+        "s:y#, "
         "s:K, s:K, "
         "s:K, "
         "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
+        "receipt", csb_receipt_value(&watch->expected, &watch->report),
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
         watch->ready ? Py_True : Py_False, "step",
         csb_step_name(watch->report.step), "errno", (int)watch->report.err,
-        "detail", (unsigned)watch->report.detail, "text", watch->report.text,
+        "detail", (unsigned)watch->report.detail, "text", report_text(watch),
         "wait_status", (int)watch->exit.wait_status, "kind",
         watch->ending == CSB_ENDING_FRAME ? (int)watch->frame.kind : 0,
         "payload", payload, "region", region, "stdout",
@@ -363,7 +374,7 @@ PyDoc_STRVAR(
     communicate_doc,
     "communicate($self, job, input, *, timeout, setup_timeout, cpu_time,\n"
     "            memory, tasks, processes, output, output_kills, result,\n"
-    "            signals, sink)\n"
+    "            required, signals, sink)\n"
     "--\n\n"
     "Give the cell its job (bytes, a frame and its payload) and its standard\n"
     "input (bytes), and see it to its end.  timeout seconds from the moment\n"
@@ -371,7 +382,8 @@ PyDoc_STRVAR(
     "memory: bytes that it may add to what it inherits; tasks: threads that\n"
     "may run at once; processes: children at a time.  output: bytes kept of "
     "each stream; output_kills:\n"
-    "whether more end the run; result: most bytes of a result; sink(stream,\n"
+    "whether more end the run; result: most bytes of a result; required: the\n"
+    "sum of what the cell must have in force, or be refused; sink(stream,\n"
     "bytes): called as output comes, None to collect it; signals: whether to\n"
     "look for them, as the main thread must.  Returns a dict that says how\n"
     "it ended.  An exception of a signal handler or of the sink kills the "
@@ -381,23 +393,22 @@ PyDoc_STRVAR(
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"job",           "input",     "timeout",
-                            "setup_timeout", "cpu_time",  "memory",
-                            "tasks",         "processes", "output",
-                            "output_kills",  "result",    "signals",
-                            "sink",          NULL};
+    static char *names[] = {
+        "job",    "input",    "timeout",   "setup_timeout", "cpu_time",
+        "memory", "tasks",    "processes", "output",        "output_kills",
+        "result", "required", "signals",   "sink",          NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
     PyObject *sink, *outcome = NULL;
     double timeout, setup_timeout, cpu_time;
     unsigned long long memory, output, result;
-    unsigned tasks, processes;
+    unsigned tasks, processes, required;
     int signals = 0, output_kills = 0;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "y*y*$dddKIIKpKpO", names, &job, &input, &timeout,
+            args, kwargs, "y*y*$dddKIIKpKIpO", names, &job, &input, &timeout,
             &setup_timeout, &cpu_time, &memory, &tasks, &processes, &output,
-            &output_kills, &result, &signals, &sink)) {
+            &output_kills, &result, &required, &signals, &sink)) {
         return NULL;
     }
     if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
@@ -406,6 +417,7 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.meter.tasks = tasks + processes;
         self->watch.meter.several = processes > 0;
         self->watch.forks.most = processes;
+        self->watch.expected.required = required;
         self->watch.output_limit = (size_t)output;
         self->watch.output_kills = output_kills;
         self->watch.result_limit = (size_t)result;

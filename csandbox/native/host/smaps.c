@@ -151,10 +151,10 @@ csb_smaps_add(pid_t pid, pid_t tid, int scratch, struct csb_smaps *sum)
     (void)snprintf(path, sizeof path, "/proc/%d/task/%d/smaps", pid, tid);
     __attribute__((cleanup(csb_close))) int fd =
         open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(scratch, &info) < 0) {
+    if (fd < 0 || (scratch >= 0 && fstat(scratch, &info) < 0)) {
         return -errno;
     }
-    measure.scratch = info.st_dev;
+    measure.scratch = scratch < 0 ? 0 : info.st_dev;
     char *text = malloc(ROOM);
     int result = text == NULL ? -ENOMEM : measure_file(fd, text, &measure);
     free(text);

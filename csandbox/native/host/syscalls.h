@@ -70,6 +70,10 @@ csb_syscall_group_applies(const struct csb_syscall_group *group,
 
 extern const struct csb_syscall_group csb_syscall_groups[];
 
+/* What becomes of a rule of those groups in such a filter. */
+struct csb_syscall_rule
+csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule);
+
 /* "allow", "errno", "kill", "narrow"; indexed by enum csb_fate. */
 extern const char *const csb_fate_names[];
 

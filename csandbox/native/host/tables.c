@@ -12,12 +12,14 @@ const char csb_tables_syscalls_doc[] = PyDoc_STR(
     "errno), fate one of 'allow', 'errno', 'kill', 'narrow'.");
 
 static int
-append_group(PyObject *list, const struct csb_syscall_group *group)
+append_group(PyObject *list, const struct csb_syscall_group *group,
+             unsigned filter)
 {
     for (const struct csb_syscall_rule *rule = group->rules;
          rule->name != NULL; rule++) {
-        PyObject *row = Py_BuildValue("(sssi)", group->name, rule->name,
-                                      csb_fate_names[rule->fate], rule->err);
+        const struct csb_syscall_rule own = csb_syscall_rule_for(filter, rule);
+        PyObject *row = Py_BuildValue("(sssi)", group->name, own.name,
+                                      csb_fate_names[own.fate], own.err);
         if (row == NULL) {
             return -1;
         }
@@ -45,7 +47,7 @@ csb_tables_syscalls(PyObject *module, PyObject *args)
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          list != NULL && group->name != NULL; group++) {
         if (csb_syscall_group_applies(group, flags) &&
-            append_group(list, group) < 0) {
+            append_group(list, group, flags) < 0) {
             Py_CLEAR(list);
         }
     }
@@ -96,6 +98,8 @@ csb_tables_add(PyObject *module)
         long value;
     } numbers[] = {
         {"CGROUP", CSB_MECH_CGROUP},
+        {"NOTIFY", CSB_MECH_NOTIFY},
+        {"UID", CSB_MECH_UID},
         {"FRAME_MAGIC", CSB_FRAME_MAGIC},
         {"FRAME_JOB", CSB_FRAME_JOB},
         {"FRAME_VALUE", CSB_FRAME_VALUE},

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -49,13 +50,24 @@ csb_watch_clock(void)
     return now.tv_sec * SECOND + now.tv_nsec;
 }
 
+static int
+is_spawned(const struct csb_watch *watch)
+{
+    return watch->init >= 0 || watch->pid > 0;
+}
+
 static void
 kill_run(struct csb_watch *watch)
 {
-    if (watch->killed || watch->init < 0) {
-        return; /* without a pidfd yet: when it comes */
+    if (watch->killed || !is_spawned(watch)) {
+        return; /* when it comes */
     }
     watch->killed = 1;
+    if (watch->init < 0) {
+        /* There are no pidfds here: the zygote kills, and tells. */
+        (void)shutdown(watch->status, SHUT_WR);
+        return;
+    }
     /* ESRCH: it is dead already. */
     (void)syscall(SYS_pidfd_send_signal, watch->init, SIGKILL, NULL, 0);
 }
@@ -99,6 +111,8 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     watch->init = fds[CSB_SPAWNED_INIT];
     watch->cell = fds[CSB_SPAWNED_CELL];
     watch->scratch = fds[CSB_SPAWNED_SCRATCH];
+    watch->pid = status->pid;
+    watch->meter.pid = status->pid;
     watch->meter.cell = watch->cell;
     watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
@@ -110,18 +124,26 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     }
 }
 
+/* Whether that is the number of descriptors that come with such news. */
+static int
+is_expected(const struct csb_status *status, int count)
+{
+    return count == CSB_SPAWNED_SCRATCH ||
+           count == (status->pid > 0 ? 0 : CSB_SPAWNED_COUNT);
+}
+
 static void
 read_status(struct csb_watch *watch)
 {
     struct csb_status status;
-    int fds[CSB_SPAWNED_COUNT], count = 0;
+    int fds[CSB_SPAWNED_COUNT] = {-1, -1, -1}, count = 0;
     ssize_t got = csb_receive(watch->status, &status, sizeof status,
                               CSB_SPAWNED_COUNT, fds, &count);
     if (got == -EAGAIN) {
         return;
     }
     if (got == sizeof status && status.kind == CSB_STATUS_SPAWNED &&
-        count == CSB_SPAWNED_COUNT && watch->init < 0) {
+        is_expected(&status, count) && !is_spawned(watch)) {
         take_spawned(watch, &status, fds);
         return;
     }
@@ -181,7 +203,7 @@ static int
 is_metered(const struct csb_watch *watch)
 {
     return watch->ending == CSB_ENDING_NONE && watch->ready &&
-           watch->meter.cell >= 0;
+           (watch->meter.cell >= 0 || watch->meter.pid > 0);
 }
 
 static int
@@ -248,7 +270,7 @@ check_deadline(struct csb_watch *watch)
     }
     if (watch->ending == CSB_ENDING_NONE) {
         if (!watch->ready) {
-            csb_report_fill(watch->report_got == 0 && watch->init < 0
+            csb_report_fill(watch->report_got == 0 && !is_spawned(watch)
                                 ? CSB_STEP_INIT
                                 : CSB_STEP_CELL,
                             ETIMEDOUT, 0, NULL, &watch->report);

@@ -8,11 +8,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../common/frames.h"
 #include "cgroup.h"
 #include "forks.h"
 #include "meter.h"
+#include "receipt.h"
 
 enum csb_ending {
     CSB_ENDING_NONE,      /* still running */
@@ -72,12 +74,13 @@ struct csb_watch {
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
-    struct csb_outlet input; /* stdin */
-    size_t output_limit;     /* bytes kept of each stream */
-    int output_kills;        /* more than that end the run */
-    size_t result_limit;     /* bytes of a result */
-    int64_t timeout;         /* ns from READY */
-    int64_t deadline;        /* ns on CLOCK_MONOTONIC; first: set-up's */
+    struct csb_outlet input;      /* stdin */
+    size_t output_limit;          /* bytes kept of each stream */
+    int output_kills;             /* more than that end the run */
+    size_t result_limit;          /* bytes of a result */
+    struct csb_expected expected; /* of the cell, when it is ready */
+    int64_t timeout;              /* ns from READY */
+    int64_t deadline;             /* ns on CLOCK_MONOTONIC; first: set-up's */
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
@@ -91,6 +94,7 @@ struct csb_watch {
     int init;                 /* pidfd, -1 until SPAWNED */
     int cell;                 /* pidfd, the same */
     int scratch;              /* the mount of its /tmp, the same */
+    pid_t pid;                /* of a bare cell; 0 until SPAWNED */
     struct csb_cgroup cgroup; /* its leaf, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */

@@ -225,7 +225,7 @@ let_go(ZygoteObject *self)
     const struct csb_plan *plan =
         (const void *)PyBytes_AS_STRING(self->plan_bytes);
     int result = csb_plan_fault(plan, CSB_STEP_UID_MAP);
-    if (result == 0) {
+    if (result == 0 && !csb_plan_is_bare(plan)) {
         result = csb_launch_map_ids(self->pid, self->forked);
     }
     if (result == 0) {
@@ -325,6 +325,9 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->pid = self->pidfd = self->control = -1;
     self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
+    csb_receipt_expect(
+        ((const struct csb_plan *)PyBytes_AS_STRING(plan))->mechanisms,
+        &self->expected);
     self->plan_bytes = Py_NewRef(plan);
     self->argv = copy_strings(argv);
     self->envp = self->argv == NULL ? NULL : copy_strings(env);
@@ -475,8 +478,8 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         errno = ECONNRESET;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return csb_run_request(module, self->control, &limits, values[7], inputs,
-                           args[NUMBERS + 1]);
+    return csb_run_request(module, self->control, &self->expected, &limits,
+                           values[7], inputs, args[NUMBERS + 1]);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "../common/report.h"
+#include "receipt.h"
 
 typedef struct {
     PyObject_HEAD
@@ -25,6 +26,7 @@ typedef struct {
     char **envp;
     PyObject *plan_bytes;
     struct csb_report report;
+    struct csb_expected expected; /* of its cells */
 } ZygoteObject;
 
 /* Makes the descriptors of a start, the plan's among them; 0 or -errno.

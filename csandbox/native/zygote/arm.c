@@ -42,7 +42,7 @@ read_memory(int statm, struct csb_cell *cell)
 /* A fork of the host has been through Python's part of it, and has no other
  * thread: what that would do is done. */
 static pid_t
-fork_again(const struct csb_cell *cell)
+fork_again(struct csb_cell *cell)
 {
     pid_t pid = fork();
     if (pid == 0) {
@@ -54,7 +54,7 @@ fork_again(const struct csb_cell *cell)
 
 /* Forks; the new process lies in the PID namespace entered for children. */
 static pid_t
-fork_cell(const struct csb_zygote *zygote, const struct csb_cell *cell)
+fork_cell(const struct csb_zygote *zygote, struct csb_cell *cell)
 {
     if (zygote->forked) {
         return fork_again(cell);
@@ -89,8 +89,13 @@ enter(const struct csb_zygote *zygote, int init)
 
 static pid_t
 fork_below(const struct csb_zygote *zygote, int init,
-           const struct csb_cell *cell, enum csb_step *ret_step)
+           struct csb_cell *cell, enum csb_step *ret_step)
 {
+    if (csb_plan_is_bare(zygote->plan)) {
+        *ret_step = CSB_STEP_FORK;
+        int refused = csb_plan_fault(zygote->plan, *ret_step);
+        return refused < 0 ? refused : fork_cell(zygote, cell);
+    }
     *ret_step = CSB_STEP_PID_NAMESPACE;
     int fault = csb_plan_fault(zygote->plan, *ret_step);
     if (fault < 0) {
@@ -119,6 +124,9 @@ start_init(const struct csb_zygote *zygote, struct csb_run *run,
            int *ret_pidfd)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_INIT);
+    if (csb_plan_is_bare(zygote->plan)) {
+        return fault;
+    }
     return fault < 0
                ? fault
                : csb_init_start(run->stack, zygote->forked ? zygote->self : -1,
@@ -147,7 +155,28 @@ make_scratch(const struct csb_zygote *zygote, const struct csb_limits *limits,
              int *ret_mount)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_SCRATCH);
-    return fault < 0 ? fault : csb_scratch_make(limits, ret_mount);
+    /* A bare cell's is a directory of the host's. */
+    if (fault < 0 || limits->scratch == 0 || csb_plan_is_bare(zygote->plan)) {
+        return fault;
+    }
+    return csb_scratch_make(limits, ret_mount);
+}
+
+/* Without a pidfd the host has it killed by its zygote. */
+static void
+tell_bare(int status, const struct csb_cell *cell, pid_t pid)
+{
+    const struct csb_status spawned = {
+        .kind = CSB_STATUS_SPAWNED,
+        .inherited = cell->anonymous,
+        .pid = pid,
+    };
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int fds[CSB_SPAWNED_SCRATCH] = {pidfd, pidfd};
+    /* As below. */
+    (void)csb_send(status, &spawned, sizeof spawned, fds,
+                   pidfd < 0 ? 0 : CSB_SPAWNED_SCRATCH);
+    csb_close(&pidfd);
 }
 
 static int
@@ -165,8 +194,10 @@ tell_spawned(int status, const struct csb_cell *cell, int init, pid_t pid)
     if (fds[CSB_SPAWNED_CELL] < 0) {
         return -errno;
     }
+    const int count =
+        cell->scratch < 0 ? CSB_SPAWNED_SCRATCH : CSB_SPAWNED_COUNT;
     /* If the host has gone, its end of the socket says so in poll(). */
-    (void)csb_send(status, &spawned, sizeof spawned, fds, CSB_SPAWNED_COUNT);
+    (void)csb_send(status, &spawned, sizeof spawned, fds, count);
     csb_close(&fds[CSB_SPAWNED_CELL]);
     return 0;
 }
@@ -195,6 +226,10 @@ spawn(struct csb_zygote *zygote, struct csb_cell *cell, int status,
         init = -1; /* closed with all others when it locked itself down */
         return 0;
     }
+    if (pid > 0 && csb_plan_is_bare(zygote->plan)) {
+        tell_bare(status, cell, pid);
+        return pid;
+    }
     if (pid > 0) {
         result = tell_spawned(status, cell, init, pid);
         if (result == 0) {
@@ -204,7 +239,9 @@ spawn(struct csb_zygote *zygote, struct csb_cell *cell, int status,
         end(pid);
         pid = result;
     }
-    end(run->init);
+    if (run->init > 0) {
+        end(run->init);
+    }
     return pid;
 }
 
@@ -221,6 +258,9 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         .proc = zygote->proc,
         .status = fds[CSB_FD_STATUS],
         .scratch = -1,
+        .zygote = getpid(),
+        .uid = request->uid,
+        .directory = request->directory,
     };
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         cell.fds[i] = i == CSB_FD_STATUS ? -1 : fds[i];

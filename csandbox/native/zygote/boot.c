@@ -97,14 +97,19 @@ open_own_files(struct csb_zygote *ret_zygote)
 {
     sigset_t child;
 
-    ret_zygote->self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (!csb_plan_is_bare(ret_zygote->plan)) {
+        ret_zygote->self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+        if (ret_zygote->self < 0) {
+            return -errno;
+        }
+    }
     ret_zygote->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     ret_zygote->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
     ret_zygote->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (ret_zygote->self < 0 || ret_zygote->proc < 0 ||
-        ret_zygote->statm < 0 || ret_zygote->signals < 0) {
+    if (ret_zygote->proc < 0 || ret_zygote->statm < 0 ||
+        ret_zygote->signals < 0) {
         return -errno; /* of the last that failed; the process ends */
     }
     return 0;
@@ -119,9 +124,6 @@ csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
         raise_nofile();
         leave_keyring();
         lower_priority();
-        result = open_own_files(ret_zygote);
-    }
-    if (result == 0) {
         step = CSB_STEP_PLAN;
         result = map_plan(&ret_zygote->plan);
     }
@@ -131,6 +133,9 @@ csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
     if (result == 0) {
         step = CSB_STEP_BOOT;
         result = csb_plan_fault(ret_zygote->plan, CSB_STEP_BOOT);
+    }
+    if (result == 0) {
+        result = open_own_files(ret_zygote);
     }
     if (result < 0) {
         csb_report_fill(step, -result, 0, NULL, ret_report);

@@ -105,7 +105,9 @@ note_death(struct csb_run *run, pid_t pid, int status,
     run->exit.kind = CSB_STATUS_EXITED;
     run->exit.wait_status = status;
     run->exit.peak_kib = usage->ru_maxrss;
-    if (!run->init_gone) {
+    if (run->init < 0) {
+        run->init_gone = 1; /* there was none */
+    } else if (!run->init_gone) {
         (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
     }
 }
@@ -161,12 +163,29 @@ csb_runs_reap(struct csb_runs *runs)
     clear_stack();
 }
 
+static void
+kill_run(const struct csb_run *run)
+{
+    /* Ours and not reaped: it exists. */
+    if (run->init >= 0 && !run->init_gone) {
+        (void)kill(run->init, SIGKILL);
+    } else if (run->init < 0 && !run->cell_gone) {
+        (void)kill(run->cell, SIGKILL);
+    }
+}
+
 void
 csb_runs_hang_up(struct csb_runs *runs, unsigned index)
 {
     struct csb_run *run = &runs->run[index];
     csb_close(&run->status);
-    if (!run->init_gone) {
-        (void)kill(run->init, SIGKILL); /* ours and not reaped: it exists */
-    }
+    kill_run(run);
+}
+
+void
+csb_runs_give_up(struct csb_runs *runs, unsigned index)
+{
+    struct csb_run *run = &runs->run[index];
+    run->given_up = 1;
+    kill_run(run);
 }

@@ -6,7 +6,7 @@
 #include "zygote.h"
 
 struct csb_run {
-    pid_t init;
+    pid_t init; /* -1: a bare cell has none */
     pid_t cell;
     int status;             /* socket to the host, -1 when it has hung up */
     char *stack;            /* the init's */
@@ -14,6 +14,7 @@ struct csb_run {
                                all processes */
     int cell_gone;
     int init_gone;
+    int given_up; /* the host wants no more of it but its end */
 };
 
 /* More than one zygote serves at once; address space, until it is used. */
@@ -41,5 +42,7 @@ void csb_runs_reap(struct csb_runs *runs);
 
 /* The host gave up the run at this index: kills it. */
 void csb_runs_hang_up(struct csb_runs *runs, unsigned index);
+/* The same, but the host is still told of its end. */
+void csb_runs_give_up(struct csb_runs *runs, unsigned index);
 
 #endif

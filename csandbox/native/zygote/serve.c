@@ -1,4 +1,5 @@
 /* The zygote's life: confine, preload, then fork a cell for each request. */
+#define _GNU_SOURCE
 #include "serve.h"
 
 #include <errno.h>
@@ -54,16 +55,31 @@ greet_host(void)
 }
 
 static int
+enter_view(const struct csb_zygote *zygote, struct csb_report *ret_report)
+{
+    return csb_plan_is_bare(zygote->plan)
+               ? csb_bare_check(zygote->plan, ret_report)
+               : csb_view_enter(zygote->plan, ret_report);
+}
+
+static int
+drop_power(const struct csb_zygote *zygote)
+{
+    return csb_plan_is_bare(zygote->plan) ? csb_bare_drop()
+                                          : csb_identity_drop();
+}
+
+static int
 confine(struct csb_zygote *zygote, struct csb_report *ret_report)
 {
-    int result = csb_view_enter(zygote->plan, ret_report);
+    int result = enter_view(zygote, ret_report);
     if (result == 0) {
         result = csb_paths_open(zygote->plan, &zygote->paths, ret_report);
     }
     if (result == 0) {
         result = csb_plan_fault(zygote->plan, CSB_STEP_ZYGOTE_CAPS);
         if (result == 0) {
-            result = csb_identity_drop();
+            result = drop_power(zygote);
         }
         if (result < 0) {
             csb_report_fill(CSB_STEP_ZYGOTE_CAPS, -result, 0, NULL,
@@ -207,6 +223,7 @@ take_request(struct csb_zygote *zygote, struct csb_runs *runs)
         }
         return 0;
     }
+    request.directory[sizeof request.directory - 1] = '\0';
     spread(&request, fds);
     return csb_arm(zygote, runs, &request, fds);
 }
@@ -225,7 +242,9 @@ fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
     events[POLL_HOST] = (struct pollfd){CSB_ZYGOTE_HOST, POLLIN, 0};
     events[POLL_SIGNALS] = (struct pollfd){zygote->signals, POLLIN, 0};
     for (unsigned i = 0; i < runs->count; i++) {
-        events[POLL_RUNS + i] = (struct pollfd){runs->run[i].status, 0, 0};
+        const struct csb_run *run = &runs->run[i];
+        events[POLL_RUNS + i] =
+            (struct pollfd){run->status, run->given_up ? 0 : POLLRDHUP, 0};
     }
     return 0;
 }
@@ -276,6 +295,8 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
         for (unsigned i = runs->count; i-- > 0;) {
             if (events[POLL_RUNS + i].revents & (POLLHUP | POLLERR)) {
                 csb_runs_hang_up(runs, i);
+            } else if (events[POLL_RUNS + i].revents & POLLRDHUP) {
+                csb_runs_give_up(runs, i);
             }
         }
         if (events[POLL_SIGNALS].revents != 0) {

@@ -39,6 +39,15 @@ int csb_identity_become(const struct csb_plan *plan);
 /* Keeps the capabilities that arming a cell needs, and no other. */
 int csb_identity_drop(void);
 
+/* --- bare.c ------------------------------------------------------------- */
+
+/* Whether a plan without namespaces can give all guarantees: 0 or -errno. */
+int csb_bare_check(const struct csb_plan *plan, struct csb_report *ret_report);
+
+/* Keeps the capabilities that give each cell a user of its own, if it has
+ * them, and no other. */
+int csb_bare_drop(void);
+
 /* --- view.c ------------------------------------------------------------- */
 
 /* Makes the plan's view the root of this mount namespace. */
