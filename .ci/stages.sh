@@ -184,6 +184,51 @@ lint() {
     bash .ci/lint.sh .venv/bin
 }
 
+# Tries csandbox in each environment of tests/environments, and attacks it in
+# most.
+environments() {
+    local name escapes failed=''
+    apt-get install -qq -y --no-install-recommends runc
+    build "$SUITE-environments" /usr/bin/python3
+    CSANDBOX_DOCKER_PROFILE=$(fetch_docker_profile)
+    export CSANDBOX_DOCKER_PROFILE
+    while read -r name _ _ escapes _; do
+        within "$name" --smoke || failed+=" $name"
+        if [ "$escapes" = escapes ]; then
+            within "$name" --escapes || failed+=" $name"
+        fi
+    done < <(.venv/bin/python tests/environments/run --list)
+    nothing_is_left || failed+=' nothing_is_left'
+    echo "environments where something failed:${failed:- none}"
+    [ -z "$failed" ]
+}
+
+within() { # ENVIRONMENT OPTION
+    local began=$SECONDS status=0
+    echo "-- $1 $2"
+    CSANDBOX_SMOKE_LOG=$PWD/smoke.log timeout --kill-after=10 300 \
+        .venv/bin/python tests/environments/run "$1" "$2" || status=$?
+    echo "-- $1 $2: exit status $status, $((SECONDS - began)) s"
+    if [ -s smoke.log ]; then cat smoke.log; rm smoke.log; fi
+    return $status
+}
+
+# Debian's package of Docker's sources has it.
+fetch_docker_profile() {
+    mkdir "$CI_WORK/docker"
+    cd "$CI_WORK/docker"
+    apt-get download -qq golang-github-docker-docker-dev >&2
+    dpkg-deb -x ./*.deb .
+    find "$PWD" -path '*/profiles/seccomp/default.json'
+}
+
+nothing_is_left() {
+    if grep csandbox- /proc/mounts \
+        || find /sys/fs/cgroup -maxdepth 3 -name 'csandbox-[0-9]*' | grep .; then
+        return 1
+    fi
+}
+
 packaging() {
     local python
     give_way

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import steps
 
-PLACE = Path("/media")  # covered by a file system in memory
+PLACE = Path("/media")  # outside, covered by a file system in memory
 DEFAULT_CAPABILITIES = (
     *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL"),
     *("MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP"),
@@ -121,8 +121,8 @@ def specification(
     held = bounding if uid == 0 else []
     mounts = dict(MOUNTS)
     if read_only:
-        mounts["/tmp"] = ("tmpfs", "nosuid,nodev,mode=1777")
-        mounts["/var/tmp/outside"] = mounts["/tmp"]
+        mounts[steps.WRITABLE] = ("tmpfs", "nosuid,nodev,mode=1777")
+        steps.use_writable()
     return {
         "ociVersion": "1.0.2",
         "hostname": "container",
@@ -167,7 +167,7 @@ def _environment(kubernetes):
         name: value
         for name, value in os.environ.items()
         if name.startswith(("CSANDBOX_", "PYTEST", "PYTHON"))
-        or name in ("LANG", "TERM")
+        or name in ("LANG", "TERM", "TMPDIR")
     }
     passed |= {"HOME": "/tmp", "PATH": "/usr/local/bin:/usr/bin:/bin"}
     if kubernetes:

@@ -6,6 +6,12 @@ import steps
 from steps import container, limits, outer_filter
 
 FULL, LANDLOCK, COMPUTE = "full", "landlock", "compute"
+# The escape suite of each tier.
+ESCAPES = {
+    FULL: "test_escape_*.py",
+    LANDLOCK: "test_tier_landlock.py",
+    COMPUTE: "test_compute*.py",
+}
 
 
 class Environment(NamedTuple):

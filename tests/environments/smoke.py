@@ -1,7 +1,7 @@
 """Tries csandbox where it runs: python smoke.py --tier=TIER [--at-once=N]
 
-Says what failed on stderr, and in the file that CSANDBOX_SMOKE_LOG names, as
-stderr may be closed.  The exit status is 1 then.
+Says what failed on stderr, or if that is closed in the file that
+CSANDBOX_SMOKE_LOG names.  The exit status is 1 then.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import csandbox
 
@@ -107,6 +108,14 @@ class Smoke:
         assert values == [2 * number for number in range(self.at_once)]
 
 
+def tell(text):
+    """Say what failed, wherever that can be read."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+    elif "CSANDBOX_SMOKE_LOG" in os.environ:
+        Path(os.environ["CSANDBOX_SMOKE_LOG"]).write_text(text)
+
+
 def main():
     """Check everything, and say what failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,12 +129,8 @@ def main():
             getattr(smoke, name)()
         except Exception:
             failed.append(f"{name}\n{traceback.format_exc()}")
-    text = "\n".join(failed)
-    if failed and sys.stderr is not None:
-        print(text, file=sys.stderr)
-    if failed and "CSANDBOX_SMOKE_LOG" in os.environ:
-        with open(os.environ["CSANDBOX_SMOKE_LOG"], "w") as log:
-            log.write(text)
+    if failed:
+        tell("\n".join(failed))
     return bool(failed)
 
 
