@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
 
 # Of the standard library what computes and nothing else, of all versions:
-# about 40 ms and 15 MB, once in a zygote.  Left out is what needs files,
+# about 60 ms and 10 MB, once in a zygote.  Left out is what needs files,
 # sockets or processes, and what few ask for and takes long (asyncio, sqlite3,
 # email, urllib.request): preload= has it.
 _MODULES = """

@@ -154,9 +154,7 @@ def _filtered(seen: Surroundings) -> Explanation:
             f"{seen.apparmor}: a profile with 'userns,', 'mount,' and "
             "'pivot_root,' is needed too.)"
         )
-    return Explanation(
-        why=f"a seccomp profile{whose} refuses it", remedy=text
-    )
+    return Explanation(why=f"a seccomp profile{whose} refuses it", remedy=text)
 
 
 def _too_old(

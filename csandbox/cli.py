@@ -184,6 +184,13 @@ def _add_run(commands: Any) -> None:
         help="set an environment variable of the program (repeatable)",
     )
     parser.add_argument(
+        "--profile",
+        choices=("default", "compute"),
+        help='"compute": it only computes and prints, imports what '
+        "--preload names or is common, and opens no file; "
+        'default: "default", ordinary Python',
+    )
+    parser.add_argument(
         "--raw",
         action="store_true",
         help="let escape sequences through to a terminal",
@@ -263,6 +270,7 @@ def _policy(arguments: argparse.Namespace) -> Policy:
         "scratch",
         "output",
         "output_action",
+        "profile",
     )
     given = {name: getattr(arguments, name) for name in names}
     fields = {name: each for name, each in given.items() if each is not None}

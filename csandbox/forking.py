@@ -65,7 +65,7 @@ def started(template: Template, policy: Policy, live: object) -> Iterator[Run]:
                 )
                 booting.add(zygote)  # not before, or the fork would close it
             zygote.boot(zygotes.BOOT_SECONDS)
-            run = zygotes._request(zygote, policy)
+            run = zygotes._request(zygote, policy, template=template)
         except _csandbox.SetupError as error:
             step, errno, detail = error.args
             raise zygotes.unavailable(step, errno, detail) from None

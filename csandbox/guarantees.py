@@ -65,9 +65,7 @@ GUARANTEES = {
         ways=(("mount namespace",), (LANDLOCK,), (NO_PATHS,)),
     ),
     "network": Guarantee(ways=(("network namespace",), (SECCOMP,))),
-    "processes": Guarantee(
-        ways=(("pid namespace",), (SECCOMP,)), also=(UID,)
-    ),
+    "processes": Guarantee(ways=(("pid namespace",), (SECCOMP,)), also=(UID,)),
     "kernel": Guarantee(ways=((SECCOMP,),), also=("user namespace",)),
     "resources": Guarantee(
         ways=((LIMITS,),),

@@ -74,7 +74,9 @@ class Policy(Record):
               write to /tmp; or "compute": modules are imported before, those
               of `preload` and the common ones, and then no file can be
               opened, no thread or process started: the fewest system calls
-              that Python can compute, print and return with
+              that Python can compute, print and return with.  Functions of
+              ctypes that are called back, ZoneInfo(), and a TZ in `env` that
+              is the name of a file do not work there
     require   names of mechanisms without which a run is refused, (), even if
               others give the same guarantees here: "namespaces", "landlock",
               "seccomp", "notify", "cgroup", "uid"
@@ -180,6 +182,12 @@ class Policy(Record):
             raise PolicyError(
                 'start="fork" does not go with profile="compute"'
             )
+        zone = self.env.get("TZ", "UTC")
+        if not _is_rule_of_time(zone):
+            raise PolicyError(
+                "TZ must be UTC or a rule such as CET-1CEST,M3.5.0,M10.5.0/3 "
+                f'with profile="compute", which opens no file, not {zone!r}'
+            )
 
     def replace(self, **changes: Any) -> Policy:
         """Return a policy like this one but for the fields given.
@@ -268,6 +276,15 @@ def size_in_bytes(size: int | str) -> int:
     if shift is None or not number.isdecimal() or len(number) > 20:
         raise ValueError(size)
     return int(number) << shift
+
+
+def _is_rule_of_time(zone: str) -> bool:
+    """Whether a TZ is none that stands for a file, as Europe/Paris and CET."""
+    if zone in ("", "UTC", "GMT"):
+        return True
+    import re
+
+    return bool(re.fullmatch(r"(<[^>]+>|[A-Za-z]{3,})[+-]?\d.*", zone))
 
 
 def _type_name(value: object) -> str:

@@ -25,7 +25,7 @@ REFUSED = (
     *("pidfd_getfd", "process_vm_readv"),
     *("process_vm_writev", "ptrace", "putpmsg", "query_module", "quotactl"),
     *("quotactl_fd", "reboot", "request_key", "security"),
-    *("set_mempolicy", "set_mempolicy_home_node", "setdomainname"),
+    *("set_mempolicy", "set_mempolicy_home_node"),
     *("settimeofday", "stime", "swapoff", "swapon", "sysfs", "syslog"),
     *("_sysctl", "tuxcall", "uselib", "userfaultfd", "ustat", "vhangup"),
     *("vm86", "vm86old", "vserver"),
@@ -94,7 +94,7 @@ def apparmor_profile(executable: str = "") -> str:
     its path, by default that of this Python.
     """
     path = os.path.realpath(executable or sys.executable)
-    for character in "\\*?[]{}^\"":
+    for character in '\\*?[]{}^"':
         path = path.replace(character, f"\\{character}")
     return f"""\
 # Lets programs that {os.path.basename(path)} runs make user namespaces, as

@@ -113,7 +113,23 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
             "once.",
         },
     ),
-    "scratch": ("resources", {}),
+    "scratch": (
+        "resources",
+        {
+            None: "Without namespaces the private /tmp of a run is a "
+            "directory of the host's, and there is nowhere to make one: give "
+            "this system a /dev/shm or /tmp that can be written to and has "
+            "room (docker run --tmpfs /tmp), or pass scratch=0.",
+        },
+    ),
+    "pid-namespace": (
+        "processes",
+        {
+            EPERM: "Runs with several processes need namespaces of their "
+            "own, which are refused here: pass processes=0, or run where "
+            "user namespaces are allowed.",
+        },
+    ),
     "meter": (
         "resources",
         {

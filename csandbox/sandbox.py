@@ -435,6 +435,10 @@ def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
             return MemoryLimitError("memory")
         case "processes":
             return LimitError("processes", f"{policy.processes} at a time")
+        case "scratch":
+            return LimitError("scratch", str(policy.scratch))
+        case "threads":
+            return LimitError("threads", str(policy.threads))
         case "output":
             over = outcome["stdout_total"] > policy.output_bytes
             which = "stdout" if over else "stderr"

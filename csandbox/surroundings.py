@@ -79,7 +79,7 @@ def look(top: str = "/") -> Surroundings:
         sysctls=tuple((name, each) for name, each in values.items() if each),
         seccomp=_field(status, "Seccomp") == "2",
         no_new_privs=_field(status, "NoNewPrivs") == "1",
-        container=_container(top),
+        container=_container(top, mounts),
         chroot=_is_chroot(mounts),
         hidepid=_hidepid(mounts),
         root=os.geteuid() == 0,
@@ -100,23 +100,29 @@ def _field(status: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def _container(top: str) -> str:
+def _container(top: str, mountinfo: str) -> str:
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "Kubernetes"
     for path, name in _CONTAINERS:
         if os.path.exists(os.path.join(top, path)):
             return name
-    return "container" if os.environ.get("container") else ""
+    layered = any(
+        each[1] == "/" and each[4] == "overlay" for each in _mounts(mountinfo)
+    )
+    # Of systemd-nspawn, LXC and Podman, written like this.
+    told = os.environ.get("container")  # noqa: SIM112
+    return "container" if layered or told else ""
 
 
-def _mounts(mountinfo: str) -> list[tuple[str, str, str, str]]:
-    """Return (root, target, options, options of the file system) of each."""
+def _mounts(mountinfo: str) -> list[tuple[str, str, str, str, str]]:
+    """Return (root, target, options, those of the file system, its type)."""
     found = []
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
         before, after = fields.split(), rest.split()
         if len(before) >= 6 and len(after) >= 3:
-            found.append((before[3], before[4], before[5], after[2]))
+            root, target, options = before[3:6]
+            found.append((root, target, options, after[2], after[0]))
     return found
 
 
@@ -127,7 +133,7 @@ def _is_chroot(mountinfo: str) -> bool:
 
 
 def _hidepid(mountinfo: str) -> str:
-    for _, target, options, more in _mounts(mountinfo):
+    for _, target, options, more, _ in _mounts(mountinfo):
         if target == "/proc":
             found = re.search(r"\bhidepid=(\w+)", f"{options},{more}")
             return found[1] if found and found[1] not in ("0", "off") else ""

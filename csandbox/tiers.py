@@ -233,7 +233,7 @@ def _try(tier: Tier, template: Template, policy: Policy) -> None:
         policy = policy.replace(processes=0)
     zygote = zygotes.booted(plain)
     try:
-        zygotes.try_cell(zygote, policy)
+        zygotes.try_cell(zygote, policy, plain)
     except UnavailableError:
         zygotes.discard(plain, zygote)
         raise
@@ -283,9 +283,7 @@ def _check(tier: Tier, policy: Policy) -> None:
         )
 
 
-def _refusal(
-    cause: Cause, what: str, guarantee: str = ""
-) -> UnavailableError:
+def _refusal(cause: Cause, what: str, guarantee: str = "") -> UnavailableError:
     from csandbox.causes import explain
     from csandbox.surroundings import look
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _DATA = (
     "/usr/lib/locale",
     "/usr/share/zoneinfo",
 )
+_UIDS = 4096
 _SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 
 
@@ -181,17 +183,25 @@ def unused_uid() -> int:
     From the range that systemd leaves free for nobody at all, or, where only
     few ids are mapped (a container with a user namespace), below nobody's.
     """
+    return next(_unused_uids(), 65533)
+
+
+def unused_uids() -> tuple[int, ...]:
+    """Return several such ids."""
+    return tuple(islice(_unused_uids(), _UIDS))
+
+
+def _unused_uids() -> Iterator[int]:
     mapped = list(_ranges("/proc/self/uid_map"))
     taken = [*_passwd_ids(), *_subordinate_ids()]
     for candidate in (
-        *range(2147420000, 2147420100),
+        *range(2147420000, 2147420000 + _UIDS),
         *range(65533, 60000, -1),
     ):
         in_map = any(start <= candidate < start + n for start, n in mapped)
         free = all(not start <= candidate < start + n for start, n in taken)
         if in_map and free:
-            return int(candidate)
-    return 65533
+            yield candidate
 
 
 def _ranges(path: str) -> Iterator[tuple[int, int]]:

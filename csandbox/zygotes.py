@@ -14,7 +14,7 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups, guarantees
+from csandbox import _csandbox, cgroups, guarantees, scratches
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -34,7 +34,17 @@ TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 _DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+_NAMESPACES = (
+    "mount namespace",
+    "network namespace",
+    "pid namespace",
+    "user namespace",
+)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
+
+BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
+    _csandbox.MECHANISMS[name] for name in _NAMESPACES
+)
 
 # Executed in this order, in one namespace.
 GUEST_FILES = (
@@ -81,6 +91,11 @@ class Template(Record):
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether its runs have no namespaces."""
+        return not self.mechanisms & _csandbox.MECHANISMS["pid namespace"]
+
 
 class _Registry:
     # Reentrant locks: a signal handler may run something too.
@@ -123,7 +138,7 @@ def start_run(
     for _ in range(ATTEMPTS):
         zygote = booted(template)
         try:
-            return zygote, _request(zygote, policy, inputs)
+            return zygote, _request(zygote, policy, inputs, template)
         except _csandbox.SetupError as error:
             raise unavailable(*error.args) from None
         except OSError as error:
@@ -145,14 +160,18 @@ def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
 
 
 def _request(
-    zygote: Zygote, policy: Policy, inputs: Inputs | None = None
+    zygote: Zygote,
+    policy: Policy,
+    inputs: Inputs | None = None,
+    template: Template | None = None,
 ) -> Run:
+    bare = template is not None and template.is_bare
     limits = _limits(policy)
     deadline = monotonic() + ANSWER_SECONDS
     while True:
         try:
             with _no_fork:
-                return _ask(zygote, policy, limits, inputs)
+                return _ask(zygote, policy, limits, inputs, bare=bare)
         except BlockingIOError:
             # More requests than the socket holds.
             if monotonic() > deadline:
@@ -165,6 +184,8 @@ def _ask(
     policy: Policy,
     limits: dict[str, int],
     inputs: Inputs | None,
+    *,
+    bare: bool,
 ) -> Run:
     """Ask for a cell, in a cgroup of its own if there are any to have."""
     for attempt in (1, 2):
@@ -172,7 +193,11 @@ def _ask(
         leaf = base.next_leaf() if isinstance(base, cgroups.Base) else None
         try:
             run = zygote.start(
-                **limits, store=policy.result_bytes, inputs=inputs, leaf=leaf
+                **limits,
+                store=policy.result_bytes,
+                inputs=inputs,
+                leaf=leaf,
+                place=_place(policy) if bare else None,
             )
         except _csandbox.SetupError as error:
             if attempt == 2 or error.args[1] not in (ENOENT, ENODEV):
@@ -184,6 +209,15 @@ def _ask(
             base.keep(run, leaf)
         return run
     raise AssertionError("unreachable")
+
+
+def _place(policy: Policy) -> scratches.Place:
+    try:
+        return scratches.place_for(policy.scratch_bytes)
+    except OSError as error:
+        raise unavailable(
+            "scratch", error.errno or 0, error.filename or ""
+        ) from None
 
 
 def current_cgroup() -> cgroups.Base | cgroups.Absence:
@@ -210,10 +244,10 @@ def answers(zygote: Zygote, policy: Policy) -> bool:
     return outcome["ending"] not in ("setup", "lost")
 
 
-def try_cell(zygote: Zygote, policy: Policy) -> None:
+def try_cell(zygote: Zygote, policy: Policy, template: Template) -> None:
     """Have a cell made ready that gets no job, or raise UnavailableError."""
     try:
-        outcome = _idle_cell(zygote, policy, TRIAL_SECONDS)
+        outcome = _idle_cell(zygote, policy, template, TRIAL_SECONDS)
     except _csandbox.SetupError as error:
         raise unavailable(*error.args) from None
     except OSError as error:
@@ -226,10 +260,13 @@ def try_cell(zygote: Zygote, policy: Policy) -> None:
 
 
 def _idle_cell(
-    zygote: Zygote, policy: Policy, seconds: float = ANSWER_SECONDS
+    zygote: Zygote,
+    policy: Policy,
+    template: Template | None = None,
+    seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any]:
     """Return how a cell ended that had nothing to do."""
-    cell = _request(zygote, policy)
+    cell = _request(zygote, policy, template=template)
     try:
         # Without a job it exits at once.
         return cell.communicate(
@@ -425,6 +462,7 @@ def _forget_in_child() -> None:
     global _registry
     _csandbox.fork_began()
     cgroups.forget()
+    scratches.forget()
     _free(_no_fork)
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -444,6 +482,7 @@ def _free(lock: Any) -> None:
 def _close_cgroups() -> None:
     with _no_fork:
         cgroups.close()
+        scratches.close()
 
 
 # Functions of C, in which no signal handler can raise between two steps: the

@@ -131,15 +131,31 @@ def stays_root(without):
     return VIEW in without and _csandbox.is_root() and environment_is_closed()
 
 
-def template(without=(), fault=None, *, several=False):
-    """Return a template of all mechanisms but some, started."""
+def template(
+    without=(), fault=None, *, several=False, bare=False, compute=False
+):
+    """Return a template of all mechanisms but some, started.
+
+    With `bare` it has no namespaces, and is not started.
+    """
+    if bare:
+        return Template(
+            mechanisms=zygotes.BARE_MECHANISMS,
+            fault=fault,
+            preload=("ctypes",),
+            several=several,
+        )
     without = set(without)
     root = stays_root(without)
     if root:
         without.add(USERNS)
     mask = sum(_csandbox.MECHANISMS[name] for name in MECHANISMS - without)
     made = Template(
-        mechanisms=mask, fault=fault, preload=("ctypes",), several=several
+        mechanisms=mask,
+        fault=fault,
+        preload=("ctypes",),
+        several=several,
+        compute=compute,
     )
     if root and made not in zygotes._registry.zygotes:
         with mock.patch.object(zygotes, "uid", return_value=0):
@@ -160,6 +176,7 @@ def run_guest(
     fault=None,
     stdin=b"",
     sink=None,
+    bare=False,
     **policy,
 ):
     """Return the Result of source text after GUEST."""
@@ -174,7 +191,11 @@ def run_guest(
         Policy(**{"timeout": 60, **policy}),
         sink=sink,
         template=template(
-            without, fault, several=policy.get("processes", 0) > 0
+            without,
+            fault,
+            several=policy.get("processes", 0) > 0,
+            bare=bare,
+            compute=policy.get("profile") == "compute",
         ),
     )
 

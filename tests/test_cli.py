@@ -193,6 +193,7 @@ def test_options_become_the_policy(sandbox, program):
         "--timeout=2.5", "--memory", "1G", "--threads", "3",
         "--scratch", "1M", "--output", "4096", "--preload", "json",
         "--preload", "os.path,re", "--env", "A=1=2", "--env", "B=",
+        "--profile", "default",
     ]  # fmt: skip
     assert cli.main(["run", *options, program]) == 0
     assert sandbox.call.policy == Policy(
@@ -204,6 +205,12 @@ def test_options_become_the_policy(sandbox, program):
         preload=("json", "os.path", "re"),
         env={"A": "1=2", "B": ""},
     )
+
+
+def test_the_profile_becomes_the_policys(sandbox, program):
+    assert cli.main(["run", "--profile=compute", program]) == 0
+    assert sandbox.call.policy == Policy(profile="compute")
+    assert cli.main(["run", "--profile=compute", "--threads=2", program]) == 2
 
 
 @pytest.mark.parametrize(

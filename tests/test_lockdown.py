@@ -652,9 +652,9 @@ def test_host_killed_during_a_preload_leaves_no_zygote():
 import time, csandbox
 from csandbox import zygotes
 honest = zygotes._bootstrap
-def bootstrap():
+def bootstrap(template):
     slow = 'lambda names: __import__("time").sleep(100)'
-    return honest().replace('_guest["preload"]', slow)
+    return honest(template).replace('_guest["preload"]', slow)
 zygotes._bootstrap = bootstrap
 print("ready", flush=True)
 csandbox.run("1")

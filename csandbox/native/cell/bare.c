@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,8 +16,8 @@
 int
 csb_bare_start(const struct csb_cell *cell)
 {
-    /* The directory is the new user's alone: entered as that. */
-    return *cell->directory == '\0' && chdir("/") < 0 ? -errno : 0;
+    (void)cell;
+    return chdir("/") < 0 ? -errno : 0;
 }
 
 static int
@@ -60,6 +61,18 @@ die_with_zygote(const struct csb_cell *cell)
     return getppid() == cell->zygote ? 0 : -ESRCH; /* it died before */
 }
 
+/* The directory is the new user's alone: entered as that. */
+static int
+enter_directory(const struct csb_cell *cell)
+{
+    char path[CSB_DIRECTORY_ROOM + sizeof CSB_SCRATCH];
+    if (*cell->directory == '\0') {
+        return 0;
+    }
+    (void)stpcpy(stpcpy(path, cell->directory), CSB_SCRATCH);
+    return chdir(path) < 0 ? -errno : 0;
+}
+
 int
 csb_bare_become(const struct csb_cell *cell)
 {
@@ -70,9 +83,5 @@ csb_bare_become(const struct csb_cell *cell)
     if (result == 0) {
         result = die_with_zygote(cell);
     }
-    if (result == 0 && *cell->directory != '\0' &&
-        chdir(cell->directory) < 0) {
-        result = -errno;
-    }
-    return result;
+    return result < 0 ? result : enter_directory(cell);
 }

@@ -62,10 +62,12 @@ int csb_userns_enter(const struct csb_cell *cell);
 int csb_limits_apply(const struct csb_cell *cell);
 int csb_caps_drop(const struct csb_cell *cell);
 int csb_landlock_apply(const struct csb_cell *cell);
+int csb_root_empty(const struct csb_cell *cell);
 int csb_bare_start(const struct csb_cell *cell);
 int csb_bare_become(const struct csb_cell *cell);
 int csb_forks_ask(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
+int csb_emulate_install(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);
 
 /* What the receipt says: opened before the lock-down, taken before the

@@ -63,6 +63,26 @@ data_limit(const struct csb_cell *cell)
     return cell->data + memory - memory / 64;
 }
 
+/* Tasks are counted per user.  Of one who has others the host counts what the
+ * run has. */
+static uint64_t
+task_limit(const struct csb_cell *cell)
+{
+    const struct csb_limits *given = cell->limits;
+    return csb_plan_is_bare(cell->plan) && cell->uid == 0
+               ? RLIM_INFINITY
+               : given->threads + given->processes + 1ull;
+}
+
+/* Elsewhere the file system of /tmp is the limit. */
+static uint64_t
+file_limit(const struct csb_cell *cell)
+{
+    const struct csb_limits *given = cell->limits;
+    return csb_plan_is_bare(cell->plan) ? given->scratch + given->mapped
+                                        : RLIM_INFINITY;
+}
+
 int
 csb_limits_apply(const struct csb_cell *cell)
 {
@@ -70,7 +90,8 @@ csb_limits_apply(const struct csb_cell *cell)
     const struct limit limits[] = {
         {RLIMIT_CORE, 0},
         {RLIMIT_NOFILE, given->descriptors},
-        {RLIMIT_NPROC, given->threads + given->processes + 1ull},
+        {RLIMIT_NPROC, task_limit(cell)},
+        {RLIMIT_FSIZE, file_limit(cell)},
         {RLIMIT_CPU, given->cpu_seconds},
         {RLIMIT_DATA, data_limit(cell)},
 #ifndef CSB_SANITIZED /* their shadow memory is terabytes wide */

@@ -60,6 +60,8 @@ static const struct step steps[] = {
     {CSB_STEP_CELL_SCRATCH, 0, enter_scratch},
     {CSB_STEP_CELL_SESSION, 0, csb_session_start},
     {CSB_STEP_RECEIPT, 0, csb_receipt_open},
+    /* With the capabilities, which go next. */
+    {CSB_STEP_CELL_ROOT, 0, csb_root_empty},
     /* Before the limits: processes are counted per user namespace, so in
      * the new one this run alone counts. */
     {CSB_STEP_CELL_USERNS, CSB_MECH_USERNS, csb_userns_enter},
@@ -78,6 +80,8 @@ static const struct step steps[] = {
     {CSB_STEP_CELL_FDS, 0, csb_fds_place},
     /* After the id maps, as undumpable it would not own its /proc files. */
     {CSB_STEP_CELL_UNDUMPABLE, 0, set_undumpable},
+    /* Before the filter, which traps. */
+    {CSB_STEP_EMULATE, CSB_MECH_SECCOMP, csb_emulate_install},
     /* Last: it denies what the steps above use. */
     {CSB_STEP_SECCOMP, CSB_MECH_SECCOMP, csb_seccomp_load},
 };

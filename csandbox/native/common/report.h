@@ -54,6 +54,7 @@
     X(CELL_SCRATCH, "cell-scratch")                                           \
     X(CELL_SESSION, "cell-session")                                           \
     X(RECEIPT, "receipt") /* before, at and after what follows */             \
+    X(CELL_ROOT, "cell-root")                                                 \
     X(CELL_USERNS, "cell-user-namespace")                                     \
     X(CELL_LIMITS, "cell-limits")                                             \
     X(CELL_CAPS, "cell-capabilities")                                         \
@@ -62,6 +63,7 @@
     X(CELL_FORKS, "cell-forks")                                               \
     X(CELL_FDS, "cell-descriptors")                                           \
     X(CELL_UNDUMPABLE, "cell-undumpable")                                     \
+    X(EMULATE, "emulation")                                                   \
     X(SECCOMP, "seccomp")                                                     \
     X(CANARY, "canary")                                                       \
     /* host: what a cell that is ready says of itself */                      \

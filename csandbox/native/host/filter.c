@@ -46,6 +46,8 @@ action_of(enum csb_fate fate, int err)
         return SCMP_ACT_ALLOW;
     case CSB_ERRNO:
         return SCMP_ACT_ERRNO(err);
+    case CSB_TRAP:
+        return SCMP_ACT_TRAP;
     default:
         return SCMP_ACT_KILL_PROCESS;
     }
@@ -191,8 +193,10 @@ emit_answer(struct program *program, int number, int err)
     if (result < 0) {
         return result;
     }
-    return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-                                                      SCMP_ACT_ERRNO(err)));
+    const uint32_t answer =
+        err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(err);
+    return emit(program,
+                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer));
 }
 
 static int

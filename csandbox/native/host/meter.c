@@ -16,6 +16,7 @@
 
 #include "../common/fdio.h"
 #include "cgroup.h"
+#include "halt.h"
 #include "kin.h"
 #include "procfs.h"
 #include "smaps.h"
@@ -169,10 +170,45 @@ read_resident(pid_t pid, struct resident *ret, pid_t *ret_tid)
     return result == -ENODATA ? read_other_thread(pid, ret, ret_tid) : result;
 }
 
+/* Bytes and files of a spot, in which nothing moves meanwhile. */
+static int
+measure_spot(const struct csb_meter *meter, uint64_t *ret_bytes,
+             uint64_t *ret_files)
+{
+    int result = csb_spot_measure(meter->spot, ret_bytes, ret_files);
+    if (result == 0 && *ret_files <= CSB_SPOT_OWN_FILES) {
+        return 0;
+    }
+    csb_halt(meter->pid);
+    result = csb_spot_measure(meter->spot, ret_bytes, ret_files);
+    csb_halt_end(meter->pid);
+    return result;
+}
+
+static void
+look_at_spot(struct csb_meter *meter)
+{
+    uint64_t bytes, files;
+    int result = measure_spot(meter, &bytes, &files);
+    if (result == -E2BIG) {
+        meter->over = CSB_OVER_SCRATCH;
+    } else if (result < 0) {
+        return; /* no number is free: the next look sees more */
+    }
+    meter->scratch_used = bytes + files * INODE;
+    if (meter->scratch_used > meter->peak_scratch) {
+        meter->peak_scratch = meter->scratch_used;
+    }
+}
+
 void
 csb_meter_look_at_scratch(struct csb_meter *meter)
 {
     struct statfs info;
+    if (meter->spot != NULL) {
+        look_at_spot(meter);
+        return;
+    }
     if (meter->scratch < 0 || fstatfs(meter->scratch, &info) < 0) {
         return; /* there was none yet */
     }
@@ -373,6 +409,14 @@ plan_next(struct csb_meter *meter, int64_t now, int64_t shortest)
     int64_t spent = (meter->cpu_limit - meter->cpu) / pace;
 
     filled = filled < shortest ? shortest : filled;
+    if (meter->spot != NULL) {
+        uint64_t most = meter->spot->bytes_limit;
+        uint64_t free =
+            most - (meter->scratch_used < most ? meter->scratch_used : most);
+        int64_t full = (int64_t)(free / (uint64_t)(FILL_RATE * pace));
+        filled = full < filled ? full : filled;
+        filled = filled < shortest ? shortest : filled;
+    }
     spent = spent < SHORTEST ? SHORTEST : spent;
     wait = filled < wait ? filled : wait;
     wait = spent < wait ? spent : wait;
@@ -459,6 +503,15 @@ forgive(struct csb_meter *meter, int result, int64_t now)
     return now - meter->blind_since > BLIND_MOST ? result : 0;
 }
 
+/* Where the user's tasks cannot be limited, those of the run are counted. */
+static void
+look_at_threads(struct csb_meter *meter)
+{
+    if (meter->bare && csb_kin_threads(meter->pid) > meter->tasks) {
+        meter->over = CSB_OVER_THREADS;
+    }
+}
+
 int
 csb_meter_look(struct csb_meter *meter, int64_t now)
 {
@@ -477,6 +530,7 @@ csb_meter_look(struct csb_meter *meter, int64_t now)
         result = look_at_memory(meter, meter->kin, &exact);
     }
     if (result == 0) {
+        look_at_threads(meter);
         meter->blind_since = 0;
     }
     plan_next(meter, now, exact ? SHORTEST_EXACT : SHORTEST);

@@ -14,14 +14,24 @@
 #include <sys/types.h>
 
 #include "spent.h"
+#include "spot.h"
+
+/* Limits that only the looks enforce, where the kernel does not. */
+enum csb_over {
+    CSB_OVER_NOTHING,
+    CSB_OVER_SCRATCH,
+    CSB_OVER_THREADS,
+};
 
 struct csb_meter {
     /* Set by the caller; the descriptors are its own. */
-    int cell;              /* pidfd of the first process */
-    int init;              /* pidfd of the init, if there are several */
-    int several;           /* it may have more than one process */
-    int scratch;           /* the mount of its scratch space */
-    int cpu_stat;          /* of its cgroup; -1: it has none */
+    int cell;                    /* pidfd of the first process */
+    int init;                    /* pidfd of the init, if there are several */
+    int bare;                    /* no user or namespace of its own */
+    int several;                 /* it may have more than one process */
+    int scratch;                 /* the mount of its scratch space */
+    const struct csb_spot *spot; /* a directory in its stead, or NULL */
+    int cpu_stat;                /* of its cgroup; -1: it has none */
     uint64_t inherited;    /* bytes of anonymous memory that it began with */
     uint64_t memory_limit; /* bytes */
     int64_t cpu_limit;     /* ns */
@@ -30,6 +40,7 @@ struct csb_meter {
     uint64_t memory;       /* bytes; exact if over the limit */
     uint64_t scratch_used; /* bytes, of `memory` */
     int64_t cpu;           /* ns */
+    enum csb_over over;    /* what else has been exceeded */
     /* The most there ever was. */
     uint64_t peak_memory;
     uint64_t peak_scratch;

@@ -14,6 +14,7 @@
 #include "plan_build.h"
 #include "region.h"
 #include "run.h"
+#include "spot.h"
 #include "tables.h"
 #include "zygote.h"
 
@@ -57,9 +58,33 @@ try_cgroup(PyObject *Py_UNUSED(module), PyObject *base)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(clear_directory_doc,
+             "clear_directory(base, name, /)\n--\n\n"
+             "Remove what is called name in base, a descriptor, with all "
+             "that is in it,\nfollowing no link.  Raises OSError.");
+
+static PyObject *
+clear_directory(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name;
+    int base, result;
+    if (!PyArg_ParseTuple(args, "is", &base, &name)) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = csb_spot_clear(base, name);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"build_plan", (PyCFunction)(void (*)(void))csb_plan_build_method,
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
+    {"clear_directory", clear_directory, METH_VARARGS, clear_directory_doc},
     {"decode", (PyCFunction)(void (*)(void))csb_decode_method,
      METH_VARARGS | METH_KEYWORDS, csb_decode_doc},
     {"fill", csb_parts_fill_method, METH_VARARGS, csb_parts_fill_doc},

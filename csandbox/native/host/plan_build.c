@@ -121,7 +121,8 @@ static unsigned
 filter_flags(const struct csb_plan *plan)
 {
     return (plan->several ? CSB_FILTER_SEVERAL : 0u) |
-           (plan->compute ? CSB_FILTER_COMPUTE : 0u);
+           (plan->compute ? CSB_FILTER_COMPUTE : 0u) |
+           (csb_plan_is_bare(plan) ? CSB_FILTER_SHARED_PIDS : 0u);
 }
 
 static int

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -46,6 +47,7 @@ clear_watch(struct csb_watch *watch)
         .cell = -1,
         .scratch = -1,
         .cgroup = CSB_CGROUP_NOTHING,
+        .spot = CSB_SPOT_NOTHING,
         .forks = {.listener = -1},
         .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
@@ -140,32 +142,77 @@ make_leaf(PyObject *module, struct csb_watch *watch, PyObject *leaf,
     return 0;
 }
 
+/* A bare run: the user that it becomes, and its directory if it may have one.
+ * place: (uid, base, path of base, name), base -1 for no directory.  -1 with
+ * an exception. */
+static int
+make_spot(PyObject *module, struct csb_watch *watch, PyObject *place,
+          struct csb_request *request)
+{
+    struct csb_spot *spot = &watch->spot;
+    struct csb_report report;
+    const char *path, *name;
+    int base, result;
+
+    if (place == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(place)) {
+        PyErr_SetString(PyExc_TypeError, "a place is a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(place, "Iiss", &request->uid, &base, &path, &name)) {
+        return -1;
+    }
+    if (base < 0) {
+        return 0;
+    }
+    int length = snprintf(request->directory, sizeof request->directory,
+                          "%s/%s", path, name);
+    if (length >= (int)sizeof request->directory) {
+        result = -ENAMETOOLONG;
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        result = csb_spot_make(base, name, request->uid, spot);
+        Py_END_ALLOW_THREADS
+    }
+    if (result < 0) {
+        csb_report_fill(CSB_STEP_SCRATCH, -result, 0, NULL, &report);
+        (void)csb_raise_setup_error(module, &report, path);
+        return -1;
+    }
+    spot->bytes_limit = request->limits.scratch + CSB_SPOT_OWN_BYTES;
+    spot->files_limit = request->limits.scratch_inodes + CSB_SPOT_OWN_FILES;
+    watch->meter.spot = spot;
+    return 0;
+}
+
 /* Sends the request, with those optional descriptors that there are. */
 static int
-send_request(int control, const struct csb_limits *limits, const int *fds)
+send_request(int control, struct csb_request *request, const int *fds)
 {
-    struct csb_request request = {
-        .magic = CSB_REQUEST_MAGIC,
-        .limits = *limits,
-    };
     int attached[CSB_FD_COUNT], count = CSB_FD_OPTIONAL;
 
     memcpy(attached, fds, sizeof attached);
     for (int i = CSB_FD_OPTIONAL; i < CSB_FD_COUNT; i++) {
         if (fds[i] >= 0) {
             attached[count++] = fds[i];
-            request.attached |= 1u << i;
+            request->attached |= 1u << i;
         }
     }
-    return csb_send(control, &request, sizeof request, attached, count);
+    return csb_send(control, request, sizeof *request, attached, count);
 }
 
 PyObject *
 csb_run_request(PyObject *module, int control,
                 const struct csb_expected *expected,
                 const struct csb_limits *limits, uint64_t store, int inputs,
-                PyObject *leaf)
+                PyObject *leaf, PyObject *place)
 {
+    struct csb_request request = {
+        .magic = CSB_REQUEST_MAGIC,
+        .limits = *limits,
+    };
     PyTypeObject *type = csb_module_state(module)->run_type;
     int fds[CSB_FD_COUNT];
 
@@ -180,7 +227,9 @@ csb_run_request(PyObject *module, int control,
         fds[i] = -1;
     }
     if (make_leaf(module, &self->watch, leaf, limits, store,
-                  &fds[CSB_FD_CGROUP]) < 0) {
+                  &fds[CSB_FD_CGROUP]) < 0 ||
+        make_spot(module, &self->watch, place, &request) < 0) {
+        csb_close(&fds[CSB_FD_CGROUP]);
         Py_DECREF(self);
         return NULL;
     }
@@ -188,7 +237,7 @@ csb_run_request(PyObject *module, int control,
     if (result == 0) {
         fds[CSB_FD_STORE] = self->watch.store;
         fds[CSB_FD_INPUTS] = inputs;
-        result = send_request(control, limits, fds);
+        result = send_request(control, &request, fds);
     }
     fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
     for (int i = 0; i < CSB_FD_COUNT; i++) {
@@ -219,6 +268,8 @@ static const char *const ending_names[] = {
     [CSB_ENDING_OOM] = "oom",
     [CSB_ENDING_CPU] = "cpu",
     [CSB_ENDING_MEMORY] = "memory",
+    [CSB_ENDING_SCRATCH] = "scratch",
+    [CSB_ENDING_THREADS] = "threads",
     [CSB_ENDING_OUTPUT] = "output",
     [CSB_ENDING_PROCESSES] = "processes",
 };
@@ -466,6 +517,7 @@ abandon(RunObject *self)
 {
     self->watch.exited = 1;
     csb_cgroup_forget(&self->watch.cgroup);
+    csb_spot_forget(&self->watch.spot);
     if (self->watch.ending == CSB_ENDING_NONE) {
         self->watch.ending = CSB_ENDING_CANCELLED;
     }

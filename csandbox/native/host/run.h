@@ -18,6 +18,6 @@ extern PyType_Spec csb_run_spec;
 PyObject *csb_run_request(PyObject *module, int control,
                           const struct csb_expected *expected,
                           const struct csb_limits *limits, uint64_t store,
-                          int inputs, PyObject *leaf);
+                          int inputs, PyObject *leaf, PyObject *place);
 
 #endif

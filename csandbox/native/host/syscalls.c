@@ -20,10 +20,8 @@
 #include "syscall_rules.h"
 
 const char *const csb_fate_names[] = {
-    [CSB_ALLOW] = "allow",
-    [CSB_ERRNO] = "errno",
-    [CSB_KILL] = "kill",
-    [CSB_NARROW] = "narrow",
+    [CSB_ALLOW] = "allow", [CSB_ERRNO] = "errno",   [CSB_KILL] = "kill",
+    [CSB_TRAP] = "trap",   [CSB_NARROW] = "narrow",
 };
 
 /* No RWF_NOWAIT: it tells whether a page of a file that other runs share is

@@ -13,6 +13,7 @@ enum csb_fate {
     CSB_ALLOW,
     CSB_ERRNO,  /* answers err without being executed */
     CSB_KILL,   /* SIGSYS for the whole process */
+    CSB_TRAP,   /* SIGSYS for the thread, which emulates it */
     CSB_NARROW, /* by its arguments: the check that matches, else err */
 };
 
@@ -34,9 +35,12 @@ struct csb_arg_check {
 struct csb_syscall_rule {
     const char *name; /* NULL: end of the rules */
     enum csb_fate fate;
-    int err; /* CSB_ERRNO, CSB_NARROW: positive errno; else 0 */
+    int err; /* CSB_ERRNO, CSB_NARROW: errno, or CSB_ELSE_TRAP; else 0 */
     const struct csb_arg_check *checks; /* CSB_NARROW, else NULL */
 };
+
+/* In the place of an errno of CSB_NARROW: trapped. */
+#define CSB_ELSE_TRAP (-1)
 
 enum csb_group_flag {
     CSB_MAY_BE_MISSING = 1, /* an old libseccomp need not know the names */
@@ -74,7 +78,11 @@ extern const struct csb_syscall_group csb_syscall_groups[];
 struct csb_syscall_rule
 csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule);
 
-/* "allow", "errno", "kill", "narrow"; indexed by enum csb_fate. */
+/* What such a call becomes without namespaces; NULL: what it is. */
+const struct csb_syscall_rule *csb_syscalls_bare_find(unsigned filter,
+                                                      const char *name);
+
+/* "allow", "errno", "kill", "trap", "narrow"; indexed by enum csb_fate. */
 extern const char *const csb_fate_names[];
 
 #endif

@@ -44,6 +44,12 @@ static const struct csb_arg_check futex_of_locks[] = {
     END_CHECKS,
 };
 
+/* The negative ones are those of other processes, or of descriptors. */
+static const struct csb_arg_check clocks[] = {
+    ALLOW_IF(INT_BITS(0, 1u << 31, 0)),
+    END_CHECKS,
+};
+
 /* raise() and abort(). */
 static const struct csb_arg_check tgkill_self[] = {
     ALLOW_IF(INT_IS(0, CSB_GUEST_PID)),
@@ -60,9 +66,9 @@ static const struct csb_syscall_rule rules[] = {
     ALLOW("munmap"),
     ALLOW("mremap"), /* lists that grow: a copy else */
     NARROW("madvise", madvise_of_allocators, EINVAL),
-    ALLOW("clock_gettime"),   /* of processor time, and without a vDSO */
-    ALLOW("clock_nanosleep"), /* time.sleep() */
-    ALLOW("getrandom"),       /* os.urandom(), seeds, uuid4() */
+    NARROW("clock_gettime", clocks, EINVAL),   /* of processor time */
+    NARROW("clock_nanosleep", clocks, EINVAL), /* time.sleep() */
+    ALLOW("getrandom"), /* os.urandom(), seeds, uuid4() */
     NARROW("futex", futex_of_locks, ENOSYS),
     ALLOW("rt_sigaction"), /* signal.signal(), which the guest's side uses */
     ALLOW("rt_sigreturn"), /* out of its handlers */
@@ -80,6 +86,13 @@ static const struct csb_syscall_rule rules[] = {
 struct csb_syscall_rule
 csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule)
 {
+    const struct csb_syscall_rule *bare =
+        filter & CSB_FILTER_SHARED_PIDS
+            ? csb_syscalls_bare_find(filter, rule->name)
+            : NULL;
+    if (bare != NULL) {
+        return *bare;
+    }
     if ((filter & CSB_FILTER_COMPUTE) == 0) {
         return *rule;
     }

@@ -6,10 +6,11 @@
 #include "syscalls.h"
 
 const char csb_tables_syscalls_doc[] = PyDoc_STR(
-    "syscalls(several=False, compute=False, /)\n--\n\n"
+    "syscalls(several=False, compute=False, bare=False, /)\n--\n\n"
     "The decided fate of each system call, in runs that may have several\n"
-    "processes, may only compute, or neither: a list of (group, name, fate,\n"
-    "errno), fate one of 'allow', 'errno', 'kill', 'narrow'.");
+    "processes, may only compute, have no namespaces, or none of these: a\n"
+    "list of (group, name, fate, errno), fate one of 'allow', 'errno',\n"
+    "'kill', 'trap', 'narrow'; errno -1: trapped, too.");
 
 static int
 append_group(PyObject *list, const struct csb_syscall_group *group,
@@ -35,14 +36,15 @@ append_group(PyObject *list, const struct csb_syscall_group *group,
 PyObject *
 csb_tables_syscalls(PyObject *module, PyObject *args)
 {
-    int several = 0, compute = 0;
+    int several = 0, compute = 0, bare = 0;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "|pp", &several, &compute)) {
+    if (!PyArg_ParseTuple(args, "|ppp", &several, &compute, &bare)) {
         return NULL;
     }
     unsigned flags = (several ? CSB_FILTER_SEVERAL : 0u) |
-                     (compute ? CSB_FILTER_COMPUTE : 0u);
+                     (compute ? CSB_FILTER_COMPUTE : 0u) |
+                     (bare ? CSB_FILTER_SHARED_PIDS : 0u);
     PyObject *list = PyList_New(0);
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          list != NULL && group->name != NULL; group++) {

@@ -82,6 +82,7 @@ csb_watch_end(struct csb_watch *watch, enum csb_ending ending)
         /* The last that holds it pays for emptying it: not the host. */
         csb_meter_look_at_scratch(&watch->meter);
         watch->meter.scratch = -1;
+        watch->meter.spot = NULL;
         csb_close(&watch->scratch);
     }
     kill_run(watch);
@@ -113,6 +114,7 @@ take_spawned(struct csb_watch *watch, const struct csb_status *status,
     watch->scratch = fds[CSB_SPAWNED_SCRATCH];
     watch->pid = status->pid;
     watch->meter.pid = status->pid;
+    watch->meter.bare = status->pid > 0;
     watch->meter.cell = watch->cell;
     watch->meter.init = watch->init;
     watch->meter.scratch = watch->scratch;
@@ -256,6 +258,10 @@ check_limits(struct csb_watch *watch)
         fail_meter(watch, result);
     } else if (meter->memory > meter->memory_limit) {
         csb_watch_end(watch, CSB_ENDING_MEMORY);
+    } else if (meter->over == CSB_OVER_SCRATCH) {
+        csb_watch_end(watch, CSB_ENDING_SCRATCH);
+    } else if (meter->over == CSB_OVER_THREADS) {
+        csb_watch_end(watch, CSB_ENDING_THREADS);
     } else if (meter->cpu >= meter->cpu_limit) {
         csb_watch_end(watch, CSB_ENDING_CPU);
     }
@@ -454,6 +460,7 @@ conclude(struct csb_watch *watch)
     judge_exit(watch);
     judge_output(watch);
     leave_cgroup(watch);
+    csb_spot_remove(&watch->spot);
     seal_result(watch);
     watch->over = 1;
 }
@@ -513,6 +520,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->forks.listener);
     csb_close(&watch->scratch);
     csb_cgroup_close(&watch->cgroup);
+    csb_spot_remove(&watch->spot);
     csb_close(&watch->job.fd);
     csb_close(&watch->input.fd);
     for (int i = 0; i < 2; i++) {

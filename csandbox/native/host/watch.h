@@ -27,6 +27,8 @@ enum csb_ending {
     CSB_ENDING_CPU,       /* killed: it has used its time of processors */
     CSB_ENDING_MEMORY,    /* killed: it holds too much memory */
     CSB_ENDING_PROCESSES, /* killed: more dead ones than can be looked at */
+    CSB_ENDING_SCRATCH,   /* killed: its directory holds too much */
+    CSB_ENDING_THREADS,   /* killed: it has too many threads */
     CSB_ENDING_OUTPUT,    /* killed: it wrote too much to a stream */
     CSB_ENDING_CANCELLED, /* killed on request */
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
@@ -96,6 +98,7 @@ struct csb_watch {
     int scratch;              /* the mount of its /tmp, the same */
     pid_t pid;                /* of a bare cell; 0 until SPAWNED */
     struct csb_cgroup cgroup; /* its leaf, if it has one */
+    struct csb_spot spot;     /* its directory, if it has one */
     enum csb_ending ending;
     int ready;             /* READY has come */
     int reserving;         /* reserve_to is set, once */

@@ -418,11 +418,13 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
 PyDoc_STRVAR(
     start_doc,
     "start($self, *, memory, scratch, inodes, threads, processes,\n"
-    "      descriptors, cpu_seconds, store, inputs, leaf)\n--\n\n"
+    "      descriptors, cpu_seconds, store, inputs, leaf, place)\n--\n\n"
     "Ask for a cell: a Run.  Limits in bytes, counts and seconds; "
     "store: bytes\nof room for a large result; inputs: Inputs or "
     "None; leaf: None, or the\ndescriptor of a cgroup and the name of "
-    "one to make below it.\n"
+    "one to make below it; place: None, or of a run without namespaces "
+    "the user id\nthat it gets, 0 to stay, the descriptor and path of a "
+    "directory, or -1, and the\nname of one to make in there as its /tmp.\n"
     "Raises OSError if the zygote has died or descriptors run out, "
     "SetupError if\nthere is no leaf to be had.");
 
@@ -434,12 +436,13 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
     struct csb_limits limits = {0};
     unsigned long long values[8];
     static const char *const wanted[] = {
-        "memory",      "scratch",     "inodes", "threads", "processes",
-        "descriptors", "cpu_seconds", "store",  "inputs",  "leaf"};
-    enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 2 };
+        "memory",    "scratch",     "inodes",      "threads",
+        "processes", "descriptors", "cpu_seconds", "store",
+        "inputs",    "leaf",        "place"};
+    enum { COUNT = sizeof wanted / sizeof *wanted, NUMBERS = COUNT - 3 };
 
     if (count != 0 || names == NULL || PyTuple_GET_SIZE(names) != COUNT) {
-        PyErr_SetString(PyExc_TypeError, "start() takes ten keywords");
+        PyErr_SetString(PyExc_TypeError, "start() takes eleven keywords");
         return NULL;
     }
     for (int i = 0; i < COUNT; i++) {
@@ -479,7 +482,8 @@ zygote_start(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     return csb_run_request(module, self->control, &self->expected, &limits,
-                           values[7], inputs, args[NUMBERS + 1]);
+                           values[7], inputs, args[NUMBERS + 1],
+                           args[NUMBERS + 2]);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"

@@ -8,9 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* To give each cell a user id of its own, and to kill it then. */
-static const uint32_t useful =
-    1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL;
+/* To give each cell a user id of its own, and to kill it then; and a root
+ * directory with nothing in it, if it needs none. */
+static const uint32_t useful = 1u << CAP_SETUID | 1u << CAP_SETGID |
+                               1u << CAP_KILL | 1u << CAP_SYS_CHROOT;
 
 int
 csb_bare_check(const struct csb_plan *plan, struct csb_report *ret_report)
