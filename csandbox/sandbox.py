@@ -12,9 +12,9 @@ from time import monotonic
 from csandbox import (
     _csandbox,
     accounts,
-    guarantees,
     jobs,
     places,
+    receipts,
     tiers,
     zygotes,
 )
@@ -32,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Isolation, KernelState, Result, Usage
+from csandbox.result import Result, Usage
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-NO_LIMIT = 2**64 - 1  # RLIM_INFINITY
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 LEAST_MEMORY = 64 << 20  # bytes that any value may take here
 EXPANSION = 8  # a value's bytes in this process to those of its pickle
@@ -247,7 +246,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        isolation=_isolation(outcome, chosen),
+        isolation=receipts.isolation(outcome, chosen),
     )
 
 
@@ -542,37 +541,6 @@ def _usage(
         stderr_dropped=max(0, outcome["stderr_total"] - most),
         scratch_bytes=outcome["scratch"],
         peak_processes=outcome["peak_processes"],
-    )
-
-
-def _isolation(outcome: dict[str, Any], template: Template) -> Isolation:
-    told = outcome["receipt"]
-    if told is None:  # it was lost
-        return Isolation(mechanisms=frozenset())
-    bits = outcome["detail"]
-    mechanisms = guarantees.names(bits & 0xFFFF)
-    if template.compute:
-        mechanisms |= {guarantees.NO_PATHS}
-    inheritable, permitted, effective, bounding, ambient = told["capabilities"]
-    return Isolation(
-        mechanisms=mechanisms,
-        landlock_abi=bits >> 16,
-        uid=told["uid"],
-        kernel=KernelState(
-            no_new_privs=told["no_new_privs"] == 1,
-            seccomp=told["seccomp"],
-            filters=told["filters"],
-            namespaces=tuple(told["namespaces"]),
-            effective=effective,
-            permitted=permitted,
-            inheritable=inheritable,
-            ambient=ambient,
-            bounding=bounding,
-            limits=tuple(
-                (name, -1 if limit == NO_LIMIT else limit)
-                for name, limit in told["limits"].items()
-            ),
-        ),
     )
 
 

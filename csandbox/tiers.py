@@ -24,6 +24,7 @@ from threading import RLock
 
 from csandbox import guarantees, zygotes
 from csandbox.errors import UnavailableError
+from csandbox.policy import Policy
 from csandbox.remedies import remedy
 from csandbox.result import Record
 from csandbox.zygotes import Template
@@ -32,8 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
-
-    from csandbox.policy import Policy
 
     _T = TypeVar("_T")
 
@@ -229,7 +228,9 @@ def _try(tier: Tier, template: Template, policy: Policy) -> None:
         several=False,
         compute=template.compute or tier.name == "compute",
     )
-    if policy.processes:
+    if plain.compute:
+        policy = Policy(profile="compute")
+    elif policy.processes:
         policy = policy.replace(processes=0)
     zygote = zygotes.booted(plain)
     try:
