@@ -119,10 +119,6 @@ def specification(
     """Return the config.json of a container, as a dict."""
     bounding = [f"CAP_{name}" for name in capabilities]
     held = bounding if uid == 0 else []
-    mounts = dict(MOUNTS)
-    if read_only:
-        mounts[steps.WRITABLE] = ("tmpfs", "nosuid,nodev,mode=1777")
-        steps.use_writable()
     return {
         "ociVersion": "1.0.2",
         "hostname": "container",
@@ -146,7 +142,7 @@ def specification(
                 "source": kind,
                 "options": options.split(","),
             }
-            for place, (kind, options) in mounts.items()
+            for place, (kind, options) in MOUNTS.items()
         ],
         "linux": {
             "cgroupsPath": f"/{_name()}",
@@ -167,7 +163,7 @@ def _environment(kubernetes):
         name: value
         for name, value in os.environ.items()
         if name.startswith(("CSANDBOX_", "PYTEST", "PYTHON"))
-        or name in ("LANG", "TERM", "TMPDIR")
+        or name in ("LANG", "TERM")
     }
     passed |= {"HOME": "/tmp", "PATH": "/usr/local/bin:/usr/bin:/bin"}
     if kubernetes:

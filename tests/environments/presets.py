@@ -32,13 +32,14 @@ class Environment(NamedTuple):
     escapes: bool = True
 
 
-def _container(about, **options):
+def _container(about, *, escapes=True, **options):
     return Environment(
         about,
         LANDLOCK,
         (container(**options),),
         root=True,
         container=True,
+        escapes=escapes,
     )
 
 
@@ -74,9 +75,10 @@ ENVIRONMENTS = {
         uid=NOBODY_KNOWN,
     ),
     "docker-read-only": _container(
-        "Docker's, not root, with --read-only and a tmpfs",
+        "Docker's, not root, with --read-only: only /dev/shm is writable",
         uid=NOBODY_KNOWN,
         read_only=True,
+        escapes=False,
     ),
     "kubernetes": _container("Kubernetes, RuntimeDefault", kubernetes=True),
     "kubernetes-restricted": _container(
