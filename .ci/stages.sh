@@ -207,10 +207,13 @@ environments() {
 within() { # ENVIRONMENT OPTION
     local began=$SECONDS status=0
     echo "-- $1 $2"
-    CSANDBOX_SMOKE_LOG=$PWD/smoke.log timeout --kill-after=10 300 \
-        .venv/bin/python tests/environments/run "$1" "$2" || status=$?
+    mkdir --mode=1777 tmp
+    TMPDIR=$PWD/tmp CSANDBOX_SMOKE_LOG=$PWD/tmp/log timeout --kill-after=10 \
+        300 .venv/bin/python tests/environments/run "$1" "$2" \
+        < /dev/null || status=$?
     echo "-- $1 $2: exit status $status, $((SECONDS - began)) s"
-    if [ -s smoke.log ]; then cat smoke.log; rm smoke.log; fi
+    if [ -e tmp/log ]; then cat tmp/log; fi
+    rm -r tmp
     return $status
 }
 

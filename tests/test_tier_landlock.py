@@ -12,6 +12,7 @@ import time
 import pytest
 
 import csandbox
+import hosts
 import support
 import test_escape_files
 import test_escape_kernel
@@ -572,8 +573,9 @@ def zygote_pid():
 
 
 def is_gone(pid):
+    """Whether it ends soon; as PID 1 this process may have its zombie."""
     for _ in range(200):
-        if not os.path.exists(f"/proc/{pid}"):
+        if hosts.state(pid) == "Z":
             return True
         time.sleep(0.02)
     return False

@@ -163,7 +163,7 @@ def _environment(kubernetes):
         name: value
         for name, value in os.environ.items()
         if name.startswith(("CSANDBOX_", "PYTEST", "PYTHON"))
-        or name in ("LANG", "TERM")
+        or name in ("LANG", "TERM", "TMPDIR")
     }
     passed |= {"HOME": "/tmp", "PATH": "/usr/local/bin:/usr/bin:/bin"}
     if kubernetes:

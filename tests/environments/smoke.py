@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).parent.parent))
 import csandbox
+import hosts
 
 COMPUTE = "compute"
 
@@ -106,6 +108,17 @@ class Smoke:
             results = list(pool.map(self.execute, sources))
         values = [result.unwrap() for result in results]
         assert values == [2 * number for number in range(self.at_once)]
+
+    def check_no_zombies(self):
+        hosts.wait_until(
+            lambda: not [pid for pid in hosts.pids() if is_zombie(pid)]
+        )
+
+
+def is_zombie(pid):
+    """Whether it is a child of this process that nobody has reaped."""
+    state, parent, *_ = hosts.stat(pid) or ("", "")
+    return state == "Z" and parent == str(os.getpid())
 
 
 def tell(text):

@@ -1,0 +1,1 @@
+"""What csandbox costs, side by side with what one would use instead."""
