@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         place_of,
     )
     from csandbox._guest_mmap import share_by_files
-    from csandbox._guest_store import fill_store, let_go, room_of_store
+    from csandbox._guest_store import fill_store, room_of_store
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -231,7 +231,7 @@ def _load(job):
         return pickle.loads(job["payload"] or _NOTHING)
     end = sum(job["stored"][-1])
     whole = memoryview(CORE.open_region(INPUTS_FD, end))
-    let_go(INPUTS_FD)
+    os.close(INPUTS_FD)
     stream, *buffers = [
         whole[place : place + size] for place, size in job["stored"]
     ]

@@ -155,9 +155,5 @@ def _fill_in_order(parts, end) -> None:
                 done, rest = done + count, rest[count:]
 
 
-def _keep(descriptor) -> None:
-    """Let go of nothing: there is no close()."""
-
-
 preload, _read_job = _preload_to_compute, _read_job_and_room
-room_of_store, fill_store, let_go = _room_of_store, _fill_in_order, _keep
+room_of_store, fill_store = _room_of_store, _fill_in_order

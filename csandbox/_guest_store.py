@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     )
 
 
-def let_go(descriptor) -> None:
-    """Close what is not needed any more."""
-    os.close(descriptor)
-
-
 def room_of_store():
     """Return how many bytes the store holds."""
     return os.fstat(STORE_FD).st_size

@@ -1,9 +1,13 @@
 """profile="compute" in the lowest tier: no namespace and no Landlock, so that
 the filter, the limits and a lock on the process are all there is."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -162,7 +166,8 @@ class Sleeping:
         return self
 
     def __exit__(self, *exception):
-        os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         self.thread.join()
 
 
@@ -194,3 +199,63 @@ def test_it_ends_with_its_zygote():
             time.sleep(0.01)
         assert cell.pid not in support.parents()
         zygotes.discard(BARE, zygote)
+
+
+# --- under a filter like those of containers ---------------------------------
+
+OUTSIDE = """
+import json, os, signal
+import csandbox, support
+policy = csandbox.Policy(profile="compute", timeout=60, preload=("ctypes",))
+variables = {"NR": support.syscall_numbers(), "up": os.getpid()}
+def run(source, **options):
+    return csandbox.execute(
+        support.GUEST + source, inputs=variables, policy=policy, **options
+    )
+attacks = json.loads(os.environ["ATTACKS"])
+source = "[" + ", ".join(attacks) + "]"
+found = [
+    run("1").isolation.tier,
+    run("import json; json.dumps([0.5] * 100_000)[:9]").value,
+    [said for said in run(source).unwrap() if type(said) is int],
+    len(run("bytes(20 << 20)").unwrap()),
+    type(run("while True: pass", timeout=0.5).error).__name__,
+    run("while True: pass", cpu_time=0.5).error.limit,
+    run("open('/etc/passwd')").error.type_name,
+    type(csandbox.execute("1", profile="compute", timeout=5).error).__name__,
+]
+try:
+    csandbox.run("1")
+    found.append("a run of the default profile")
+except csandbox.UnavailableError as error:
+    found.append(error.guarantee)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("option", ["--no-landlock", "--strict"])
+def test_it_runs_where_nothing_else_can(option):
+    attacks = json.dumps(list(ATTACKS.values()))
+    done = subprocess.run(
+        [
+            sys.executable,
+            HERE / "outer.py",
+            option,
+            sys.executable,
+            "-c",
+            OUTSIDE,
+        ],
+        env={
+            **os.environ,
+            "ATTACKS": attacks,
+            "PYTHONPATH": f"{HERE}:{HERE.parent}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        *("compute", "[0.5, 0.5", [], 20 << 20, "TimeLimitError"),
+        *("cpu_time", "PermissionError", "NoneType", "files"),
+    ]

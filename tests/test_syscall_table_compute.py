@@ -14,7 +14,16 @@ COMPUTE = {
 }
 OPEN = ("allow", "narrow")
 COMPUTES = {
-    *("read", "write", "exit_group", "brk", "mmap", "munmap", "mremap"),
+    *(
+        "read",
+        "write",
+        "close",
+        "exit_group",
+        "brk",
+        "mmap",
+        "munmap",
+        "mremap",
+    ),
     *("madvise", "clock_gettime", "clock_nanosleep", "getrandom", "futex"),
     *("rt_sigaction", "rt_sigreturn", "rt_sigprocmask", "restart_syscall"),
     *("tgkill", "getpid", "gettid"),
@@ -58,6 +67,7 @@ def test_K01_the_calls_to_compute_with_reach_the_kernel():
     calls = {
         "read": (-1, -1, 1),
         "write": (-1, -1, 1),
+        "close": (-1,),
         "munmap": (1, 4096),
         "mremap": (1, 4096, 4096, 0, 0),
         "getrandom": (-1, 8, 0),
@@ -65,7 +75,7 @@ def test_K01_the_calls_to_compute_with_reach_the_kernel():
         "rt_sigprocmask": (-1, -1, 0, 8),
     }
     answers = value_of(TRY, {"calls": calls})
-    assert answers["read"] == answers["write"] == "EBADF"
+    assert answers["read"] == answers["write"] == answers["close"] == "EBADF"
     told = {"EBADF", "EINVAL", "EFAULT", "EOPNOTSUPP", "ENOTSUP"}
     assert set(answers.values()) <= told
     source = "answer('getpid'), answer('gettid'), answer('brk', 0) > 0"

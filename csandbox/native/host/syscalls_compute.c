@@ -59,7 +59,7 @@ static const struct csb_arg_check tgkill_self[] = {
 static const struct csb_syscall_rule rules[] = {
     ALLOW("read"),  /* stdin, the job */
     ALLOW("write"), /* stdout, stderr, the result and its store */
-    ALLOW("close"), /* what the cell's receipt was read from */
+    ALLOW("close"), /* of inputs that are mapped, and of the receipt's file */
     ALLOW("exit_group"),
     ALLOW("brk"), /* malloc(), from here on */
     NARROW("mmap", mmap_of_data, EPERM),
