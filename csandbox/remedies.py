@@ -7,13 +7,13 @@ from errno import EACCES, EAGAIN, EMFILE, ENFILE, ENOENT, ENOSPC, ENOSYS, EPERM
 _NO_NAMESPACES = (
     "User namespaces are refused here by a seccomp profile, as containers "
     "have by default, or by a chroot: run with a profile that allows "
-    "unshare and clone with namespace flags (docker run --security-opt "
-    "seccomp=profile.json)."
+    "unshare and clone with namespace flags (csandbox doctor --docker-profile "
+    "> profile.json; docker run --security-opt seccomp=profile.json)."
 )
 _APPARMOR = (
     "AppArmor restricts user namespaces: allow them for this program by an "
-    "AppArmor profile with the rule 'userns,', or for all with sysctl "
-    "kernel.apparmor_restrict_unprivileged_userns=0."
+    "AppArmor profile with the rule 'userns,', which csandbox doctor "
+    "--apparmor-profile prints."
 )
 _TOO_MANY = (
     "Too many processes or descriptors: raise ulimit -u or ulimit -n, or "
@@ -83,8 +83,8 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
     "view-pivot": (
         "files",
         {
-            EPERM: "pivot_root is refused, as some containers do even with "
-            "SYS_ADMIN: allow it in the container's seccomp profile.",
+            EPERM: "pivot_root is refused, as some containers do whatever "
+            "their capabilities: allow it in the container's seccomp profile.",
         },
     ),
     "landlock-paths": (
@@ -146,6 +146,15 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
         },
     ),
     "cell-cgroup": ("resources", {None: _CGROUP}),
+    "receipt": (
+        "kernel",
+        {
+            None: "What the kernel says of the cell is not what was asked "
+            "for: the cell was not given the job. Something between csandbox "
+            "and the kernel (an emulated one, a preloaded library) lets steps "
+            "of set-up seem to work.",
+        },
+    ),
     "fork": ("", {EAGAIN: _TOO_MANY}),
     "init": ("", {EAGAIN: _TOO_MANY, EMFILE: _TOO_MANY}),
 }

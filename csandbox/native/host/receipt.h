@@ -4,13 +4,14 @@
 
 #include "module.h"
 
-#include "../common/report.h"
+#include "../common/frames.h"
 
 /* What a cell is held against. */
 struct csb_expected {
     uint32_t mechanisms;               /* enum csb_mechanism, of its plan */
     uint32_t required;                 /* the same, of its policy */
     uint64_t namespaces[CSB_NS_COUNT]; /* the host's own */
+    struct csb_limits limits;          /* of its run */
 };
 
 /* Of zygotes with these mechanisms, started by this process. */

@@ -223,6 +223,7 @@ csb_run_request(PyObject *module, int control,
     clear_watch(&self->watch);
     self->owner = getpid();
     self->watch.expected = *expected;
+    self->watch.expected.limits = *limits;
     for (int i = 0; i < CSB_FD_COUNT; i++) {
         fds[i] = -1;
     }
