@@ -290,6 +290,17 @@ def zygote_pids():
     return {each.pid for each in zygotes._registry.zygotes.values()}
 
 
+@cache
+def has_pidfds():
+    """Whether the kernel, or a filter, knows them; else zygotes hang on a
+    pipe."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
 def open_descriptors():
     """Count what pipes, sockets and the like this process has open, but for
     the two descriptors that each zygote keeps."""
@@ -301,6 +312,7 @@ def open_descriptors():
     count = len(zygotes._registry.zygotes)
     kinds["anon_inode"] -= count  # or "pidfd:" in newer kernels
     kinds["socket"] -= count
+    kinds["pipe"] -= 0 if has_pidfds() else count
     kinds["anon_inode"] += kinds.pop("pidfd", 0)
     return {
         kind: count

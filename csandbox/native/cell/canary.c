@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,8 +41,17 @@ write_refused(void)
     return !opens("/canary", O_WRONLY | O_CREAT | O_EXCL);
 }
 
+/* Landlock alone would let it ask. */
 static bool
-has_no_capability(void)
+host_is_hidden(void)
+{
+    struct stat info;
+    return stat("/etc/passwd", &info) < 0 && stat("/proc/1", &info) < 0 &&
+           access("/etc/passwd", F_OK) < 0 && !opens("/etc", O_PATH);
+}
+
+static bool
+holds_no_capability(void)
 {
     struct __user_cap_header_struct header = {
         .version = _LINUX_CAPABILITY_VERSION_3,
@@ -51,8 +61,13 @@ has_no_capability(void)
         return false;
     }
     return (held[0].effective | held[0].permitted | held[0].inheritable |
-            held[1].effective | held[1].permitted | held[1].inheritable) ==
-               0 &&
+            held[1].effective | held[1].permitted | held[1].inheritable) == 0;
+}
+
+static bool
+has_no_capability(void)
+{
+    return holds_no_capability() &&
            prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 0;
 }
 
@@ -96,13 +111,16 @@ unsigned
 csb_canary_try(const struct csb_cell *cell, int early)
 {
     const int compute = (int)cell->plan->compute;
+    const int bare = csb_plan_is_bare(cell->plan);
     const struct {
         uint32_t mechanisms; /* tried when the plan has any of them */
         bool (*refused)(void);
         int asks; /* by calls that a filter for computing refuses */
     } canaries[] = {
-        {CSB_MECH_VIEW, host_file_refused, 0},
-        {CSB_MECH_VIEW, write_refused, 0},
+        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, host_file_refused, 0},
+        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, write_refused, 0},
+        {bare ? CSB_MECH_ALL : 0, host_is_hidden, 0},
+        {bare ? CSB_MECH_ALL : 0, holds_no_capability, 1},
         {CSB_MECH_USERNS, has_no_capability, 1},
         {CSB_MECH_SECCOMP, compute ? computing_filter_answers : filter_answers,
          0},
@@ -113,7 +131,7 @@ csb_canary_try(const struct csb_cell *cell, int early)
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
-            (compute && canaries[i].asks) == early && !canaries[i].refused()) {
+            ((compute || bare) && canaries[i].asks) == early && !canaries[i].refused()) {
             return i + 1;
         }
     }

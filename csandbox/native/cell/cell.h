@@ -36,6 +36,7 @@ struct csb_cell {
     int proc;              /* O_PATH on a /proc outside the view */
     int fds[CSB_FD_COUNT]; /* by enum csb_run_fd; -1: not for the cell */
     int status;            /* the run's socket to the host */
+    const struct csb_receipt *inherited; /* what the zygote is confined by */
     struct csb_readback *readback;
     int scratch;           /* the mount of its scratch space */
     pid_t zygote;          /* its parent */

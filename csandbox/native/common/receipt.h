@@ -48,8 +48,18 @@ struct csb_receipt {
     uint32_t landlock;       /* what it alone forbids was refused */
 };
 
-/* Reads the numbers of a process's namespaces, self in the /proc that the
- * descriptor is of.  A kind that is not there gets 0. */
+/* The number of one namespace of the calling process, by a descriptor of a
+ * /proc; 0 if it is not to be seen. */
+uint64_t csb_receipt_namespace(int proc, enum csb_namespace kind);
+
+/* Those of all kinds. */
 void csb_receipt_namespaces(int proc, uint64_t *ret_namespaces);
+
+/* Fills what a /proc/PID/status says, read from where it is; 0 or -errno. */
+int csb_receipt_read(int status, struct csb_receipt *ret_receipt);
+
+/* The same and the namespaces, of the calling process: what its forks begin
+ * with. */
+int csb_receipt_begin(int proc, struct csb_receipt *ret_receipt);
 
 #endif

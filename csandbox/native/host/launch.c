@@ -36,6 +36,7 @@
 #include "../common/frames.h"
 #include "../common/plan.h"
 #include "../common/rawcall.h"
+#include "kin.h"
 
 #define CHILD_STACK (64 * 1024)
 #define MAP_TEXT 4096
@@ -59,7 +60,9 @@ struct child {
     const struct csb_launch *launch;
     int fds[CSB_ZYGOTE_FDS]; /* by the number that each shall have */
     int null;                /* becomes 0 and 1 */
-    int self;                /* pidfd of the host */
+    int self;                /* pidfd of the host; or, where there is no
+                                such thing, the other end of: */
+    int lifeline;            /* kept by the host, -1: not needed */
     struct pipe_ends go;
     struct csb_report report;   /* written by the child: why it ended */
     volatile int on_our_memory; /* cleared by the kernel: exec'd or dead */
@@ -70,6 +73,7 @@ close_child_fds(struct child *child)
 {
     csb_close(&child->null);
     csb_close(&child->self);
+    csb_close(&child->lifeline);
     for (int i = 0; i < CSB_ZYGOTE_FDS; i++) {
         csb_close(&child->fds[i]);
     }
@@ -167,6 +171,9 @@ CSB_FOREIGN_STACK static int
 child_main(void *argument)
 {
     struct child *child = argument;
+    if (child->lifeline >= 0) {
+        (void)plain(SYS_close, child->lifeline, 0, 0); /* a copy */
+    }
     long result = await_go(child);
     if (result < 0) {
         give_up(child, CSB_STEP_UID_MAP, result);
@@ -301,6 +308,24 @@ open_pipe(struct pipe_ends *ret_ends)
     return result;
 }
 
+/* What the zygote sees of the host's end. */
+static int
+open_self(struct child *child)
+{
+    struct pipe_ends ends = {-1, -1};
+    child->self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (child->self >= 0) {
+        return 0;
+    }
+    if (errno != ENOSYS && errno != EPERM) {
+        return -errno;
+    }
+    int result = open_pipe(&ends);
+    child->self = ends.read;
+    child->lifeline = ends.write;
+    return result;
+}
+
 static int
 prepare_fds(const struct csb_launch *launch, struct child *child)
 {
@@ -308,16 +333,16 @@ prepare_fds(const struct csb_launch *launch, struct child *child)
     if (child->null < 0) {
         return -errno;
     }
-    child->self = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (child->self < 0) {
-        return -errno;
+    int result = open_self(child);
+    if (result < 0) {
+        return result;
     }
     const int wanted[CSB_ZYGOTE_FDS] = {
         child->null,     child->null, launch->log,
         launch->control, child->self, launch->plan,
     };
     for (int i = 0; i < CSB_ZYGOTE_FDS; i++) {
-        int result = lift(wanted[i], &child->fds[i]);
+        result = lift(wanted[i], &child->fds[i]);
         if (result < 0) {
             return result;
         }
@@ -358,13 +383,27 @@ clone_child(struct child *child, char *stack, int *ret_pidfd)
     return pid < 0 ? -error : pid;
 }
 
+/* Where a filter refuses the other way.  The number is its own still: it is a
+ * child that nobody has reaped, or ESRCH. */
+static void
+kill_by_number(int pidfd)
+{
+    pid_t pid;
+    if (csb_kin_number(pidfd, &pid) == 0) {
+        (void)kill(pid, SIGKILL);
+    }
+}
+
 void
 csb_launch_end(int *pidfd)
 {
     if (*pidfd < 0) {
         return;
     }
-    (void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
+    if (syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0) < 0 &&
+        (errno == ENOSYS || errno == EPERM)) {
+        kill_by_number(*pidfd);
+    }
     /* ECHILD: the host ignores SIGCHLD, or reaped it: gone all the same. */
     while (waitid(P_PIDFD, (id_t)*pidfd, NULL, WEXITED | __WALL) < 0 &&
            errno == EINTR) {
@@ -422,7 +461,7 @@ static int
 start(struct child *child, struct csb_launched *ret_launched,
       struct csb_report *ret_report)
 {
-    struct csb_launched launched = {.pid = -1, .pidfd = -1};
+    struct csb_launched launched = {.pid = -1, .pidfd = -1, .lifeline = -1};
     char *stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) {
@@ -443,6 +482,8 @@ start(struct child *child, struct csb_launched *ret_launched,
     /* The child has exec'd or is gone: nobody runs on it any more. */
     (void)munmap(stack, CHILD_STACK);
     if (result == 0) {
+        launched.lifeline = child->lifeline; /* stolen */
+        child->lifeline = -1;
         *ret_launched = launched;
     }
     return result;
@@ -453,7 +494,12 @@ csb_launch(const struct csb_launch *launch, struct csb_launched *ret_launched,
            struct csb_report *ret_report)
 {
     struct child child = {
-        .launch = launch, .null = -1, .self = -1, .go = {-1, -1}};
+        .launch = launch,
+        .null = -1,
+        .self = -1,
+        .lifeline = -1,
+        .go = {-1, -1},
+    };
     for (int i = 0; i < CSB_ZYGOTE_FDS; i++) {
         child.fds[i] = -1;
     }

@@ -22,7 +22,8 @@ struct csb_launch {
 
 struct csb_launched {
     pid_t pid;
-    int pidfd; /* owned by the caller */
+    int pidfd; /* owned by the caller, as: */
+    int lifeline; /* the zygote ends when it is closed; -1: by itself */
 };
 
 /* Starts it and returns when it has been exec'd.  Returns 0, or -errno with

@@ -171,6 +171,7 @@ launch(ZygoteObject *self, const char *plan, size_t size)
     if (result == 0) {
         self->pid = launched.pid;
         self->pidfd = launched.pidfd;
+        self->lifeline = launched.lifeline;
     }
     return result;
 }
@@ -322,7 +323,7 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->pid = self->pidfd = self->control = -1;
+    self->pid = self->pidfd = self->control = self->lifeline = -1;
     self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
     csb_receipt_expect(
@@ -347,6 +348,7 @@ csb_zygote_fail(PyObject *module, ZygoteObject *self)
         raise_start_error(module, self);
     }
     csb_close(&self->control);
+    csb_close(&self->lifeline);
     csb_launch_end(&self->pidfd);
     end_start(self);
     return NULL;
@@ -499,11 +501,13 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
     if (self->owner != getpid()) {
         csb_close(&self->control);
+        csb_close(&self->lifeline);
         csb_close(&self->pidfd);
         end_start(self);
         Py_RETURN_NONE;
     }
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
+    csb_close(&self->lifeline);
     if (self->control >= 0) {
         /* Not closed: another thread may be about to use the number. */
         (void)shutdown(self->control, SHUT_RDWR);
@@ -538,6 +542,7 @@ zygote_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
 
     csb_close(&self->control);
+    csb_close(&self->lifeline);
     if (self->owner == getpid()) {
         csb_launch_end(&self->pidfd);
     }

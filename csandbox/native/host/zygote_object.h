@@ -15,6 +15,7 @@ typedef struct {
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
+    int lifeline; /* of a process without pidfds */
     int launched; /* or forked: that is for once */
     int forked;
     /* What only the start needs; here so that a fork can close it. */

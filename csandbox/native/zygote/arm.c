@@ -88,8 +88,8 @@ enter(const struct csb_zygote *zygote, int init)
 }
 
 static pid_t
-fork_below(const struct csb_zygote *zygote, int init,
-           struct csb_cell *cell, enum csb_step *ret_step)
+fork_below(const struct csb_zygote *zygote, int init, struct csb_cell *cell,
+           enum csb_step *ret_step)
 {
     if (csb_plan_is_bare(zygote->plan)) {
         *ret_step = CSB_STEP_FORK;
@@ -255,6 +255,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         .plan = zygote->plan,
         .limits = &request->limits,
         .paths = &zygote->paths,
+        .inherited = &zygote->receipt,
         .proc = zygote->proc,
         .status = fds[CSB_FD_STATUS],
         .scratch = -1,

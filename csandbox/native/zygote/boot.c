@@ -137,6 +137,9 @@ csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
     if (result == 0) {
         result = open_own_files(ret_zygote);
     }
+    if (result == 0) {
+        result = csb_receipt_begin(ret_zygote->proc, &ret_zygote->receipt);
+    }
     if (result < 0) {
         csb_report_fill(step, -result, 0, NULL, ret_report);
     }

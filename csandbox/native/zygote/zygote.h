@@ -20,6 +20,7 @@ struct csb_zygote {
     int signals; /* signalfd of SIGCHLD */
     int forked;  /* from the host, to serve one run; not PID 1 of anything */
     struct csb_landlock_paths paths;
+    struct csb_receipt receipt; /* what it began with */
 };
 
 /* --- boot.c ------------------------------------------------------------- */
