@@ -403,7 +403,7 @@ def test_a_filter_of_another_profile_is_noticed(monkeypatch):
     for template in set(zygotes._registry.zygotes) - made:
         zygotes.discard(template, zygotes._registry.zygotes[template])
     assert caught.value.step == "canary"
-    assert caught.value.detail.startswith("canary 4")
+    assert caught.value.detail.startswith("canary ")
 
 
 # --- nothing is left ---------------------------------------------------------

@@ -166,7 +166,7 @@ def test_a_filter_that_lets_everything_through_is_noticed(monkeypatch):
     with pytest.raises(UnavailableError) as caught:
         run_with_filter(monkeypatch, 0x7FFF0000)
     assert caught.value.step == "canary"
-    assert caught.value.detail.startswith("canary 4")
+    assert caught.value.detail.startswith("canary 6")
 
 
 def test_every_step_is_in_the_order_of_the_report():

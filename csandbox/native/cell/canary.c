@@ -114,24 +114,25 @@ csb_canary_try(const struct csb_cell *cell, int early)
     const int bare = csb_plan_is_bare(cell->plan);
     const struct {
         uint32_t mechanisms; /* tried when the plan has any of them */
+        int asks;            /* by calls that a filter for computing refuses */
         bool (*refused)(void);
-        int asks; /* by calls that a filter for computing refuses */
     } canaries[] = {
-        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, host_file_refused, 0},
-        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, write_refused, 0},
-        {bare ? CSB_MECH_ALL : 0, host_is_hidden, 0},
-        {bare ? CSB_MECH_ALL : 0, holds_no_capability, 1},
-        {CSB_MECH_USERNS, has_no_capability, 1},
-        {CSB_MECH_SECCOMP, compute ? computing_filter_answers : filter_answers,
-         0},
-        {CSB_MECH_ALL, has_no_new_privs, 1},
+        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, 0, host_file_refused},
+        {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, 0, write_refused},
+        {bare ? CSB_MECH_ALL : 0, 0, host_is_hidden},
+        {bare ? CSB_MECH_ALL : 0, 1, holds_no_capability},
+        {CSB_MECH_USERNS, 1, has_no_capability},
+        {CSB_MECH_SECCOMP, 0,
+         compute ? computing_filter_answers : filter_answers},
+        {CSB_MECH_ALL, 1, has_no_new_privs},
         /* One of several may signal the others, and the init, which is
          * immune. */
-        {cell->plan->several ? 0 : CSB_MECH_SECCOMP, init_is_out_of_reach, 0},
+        {cell->plan->several ? 0 : CSB_MECH_SECCOMP, 0, init_is_out_of_reach},
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&
-            ((compute || bare) && canaries[i].asks) == early && !canaries[i].refused()) {
+            ((compute || bare) && canaries[i].asks) == early &&
+            !canaries[i].refused()) {
             return i + 1;
         }
     }
