@@ -353,6 +353,32 @@ got
     assert value_of(source) == [1, 1]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+        "[signal.signal(n, print) for n in signal.valid_signals() - {9, 19}]",
+    ],
+)
+def test_programs_that_block_or_take_every_signal(source):
+    after = "os.path.exists('/etc/passwd'), os.path.isdir('/tmp')"
+    assert value_of(f"import signal\n{source}\n{after}") == (False, True)
+
+
+def test_blocked_signals_wait():
+    source = """
+import signal
+got = []
+signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+os.kill(os.getpid(), signal.SIGUSR1)
+early = list(got)
+now = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+early, got, list(before), [int(each) for each in now]
+"""
+    assert value_of(source) == ([], [1], [], [10])
+
+
 # --- scratch -----------------------------------------------------------------
 
 

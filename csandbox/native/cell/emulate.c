@@ -258,6 +258,35 @@ do_fcntl(long command, struct flock *lock)
     return 0;
 }
 
+/* The mask is that of the interrupted thread, put back as the handler ends.
+ * A SIGSYS that is blocked would kill it at its next call with a path. */
+static long
+do_sigprocmask(uint64_t *mask, long how, const uint64_t *set,
+               uint64_t *ret_former)
+{
+    const uint64_t former = *mask;
+    if (set != NULL) {
+        const uint64_t given = *set & ~(UINT64_C(1) << (SIGSYS - 1));
+        switch (how) {
+        case SIG_BLOCK:
+            *mask |= given;
+            break;
+        case SIG_UNBLOCK:
+            *mask &= ~given;
+            break;
+        case SIG_SETMASK:
+            *mask = given;
+            break;
+        default:
+            return -EINVAL;
+        }
+    }
+    if (ret_former != NULL) {
+        *ret_former = former;
+    }
+    return 0;
+}
+
 static long
 dispatch(long nr, const long *a)
 {
@@ -347,6 +376,17 @@ dispatch_old(long nr, const long *a)
 #define dispatch_old dispatch
 #endif
 
+static long
+emulate(long nr, const long *arguments, ucontext_t *context)
+{
+    if (nr == SYS_rt_sigprocmask) {
+        return do_sigprocmask((uint64_t *)&context->uc_sigmask,
+                              (int)arguments[0], (uint64_t *)arguments[1],
+                              (uint64_t *)arguments[2]);
+    }
+    return dispatch_old(nr, arguments);
+}
+
 static void
 on_trap(int number, siginfo_t *info, void *context)
 {
@@ -360,12 +400,12 @@ on_trap(int number, siginfo_t *info, void *context)
     greg_t *r = machine->gregs;
     const long arguments[] = {r[REG_RDI], r[REG_RSI], r[REG_RDX],
                               r[REG_R10], r[REG_R8],  r[REG_R9]};
-    r[REG_RAX] = dispatch_old(info->si_syscall, arguments);
+    r[REG_RAX] = emulate(info->si_syscall, arguments, context);
 #else
     unsigned long long *r = machine->regs;
     const long arguments[] = {(long)r[0], (long)r[1], (long)r[2],
                               (long)r[3], (long)r[4], (long)r[5]};
-    r[0] = (unsigned long long)dispatch_old(info->si_syscall, arguments);
+    r[0] = (unsigned long long)emulate(info->si_syscall, arguments, context);
 #endif
 }
 

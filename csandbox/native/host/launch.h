@@ -22,7 +22,7 @@ struct csb_launch {
 
 struct csb_launched {
     pid_t pid;
-    int pidfd; /* owned by the caller, as: */
+    int pidfd;    /* owned by the caller, as: */
     int lifeline; /* the zygote ends when it is closed; -1: by itself */
 };
 

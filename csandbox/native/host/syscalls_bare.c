@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -100,6 +101,18 @@ static const struct csb_arg_check fcntl_commands[] = {
     END_CHECKS,
 };
 
+/* All but SIGSYS, told by its lowest bit that is not set; that one stays the
+ * emulation's, and a program that has handlers for all signals need not
+ * know. */
+#define LOWEST_UNSET(bit)                                                     \
+    ALLOW_IF(INT_BITS(0, (2u << (bit)) - 1, (1u << (bit)) - 1))
+_Static_assert(SIGSYS == 31, "five bits, all of them set");
+static const struct csb_arg_check other_signals[] = {
+    LOWEST_UNSET(0), LOWEST_UNSET(1), LOWEST_UNSET(2),
+    LOWEST_UNSET(3), LOWEST_UNSET(4), ALLOW_IF(INT_BITS(0, 63, 63)),
+    END_CHECKS,
+};
+
 static const struct csb_syscall_rule rules[] = {
     TRAP("open"),
     ELSE_TRAP("openat", marked_open),
@@ -142,7 +155,9 @@ static const struct csb_syscall_rule rules[] = {
     TRAP("utimensat"),
     TRAP("truncate"),
     ELSE_TRAP("fcntl", fcntl_commands),
-    TRAP("uname"), /* the host's name */
+    NARROW("rt_sigaction", other_signals, 0),
+    TRAP("rt_sigprocmask"), /* a SIGSYS that is blocked kills */
+    TRAP("uname"),          /* the host's name */
     DENY("getppid", 0),
     NARROW("getpgid", first_is_own, ESRCH),
     NARROW("getsid", first_is_own, ESRCH),

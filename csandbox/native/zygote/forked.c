@@ -121,6 +121,9 @@ place_fds(const struct csb_forked *forked)
 static int
 part_namespaces(const struct csb_forked *forked)
 {
+    if (forked->namespaces == 0) {
+        return 0; /* a filter may refuse even to ask for none */
+    }
     /* The files in /proc, through which the host maps its ids, belong to a
      * process that is dumpable; csb_identity_drop() undoes it. */
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
