@@ -316,13 +316,19 @@ def test_here_all_is_given():
             ["no path calls"],
         ),
         (
+            ("--strict",),
+            "compute",
+            ["namespaces", "landlock"],
+            ["no path calls"],
+        ),
+        (
             ("--namespaces", "--no-landlock"),
             "full",
             ["landlock"],
             ["mount namespace"],
         ),
     ],
-    ids=["no namespaces", "neither", "no Landlock"],
+    ids=["no namespaces", "neither", "nothing at all", "no Landlock"],
 )
 def test_under_a_filter_a_lower_tier_gives_all(outer, tier, missing, files):
     done = doctor("--json", outer=outer)

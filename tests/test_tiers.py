@@ -350,6 +350,16 @@ def test_a_first_run_of_processes_is_refused_just_so(fails):
     assert tiers.current().name == "landlock"
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_fork_of_the_host_needs_namespaces(fails, before):
+    fails("namespaces", EPERM)
+    if before:
+        tier_of_a_run()
+    with pytest.raises(UnavailableError, match="start='fork' needs"):
+        csandbox.run("2", start="fork", allow_threads=True)
+    assert tier_of_a_run().tier == "landlock"
+
+
 # --- receipts ----------------------------------------------------------------
 
 # What a receipt is made of is read by csb_receipt_finish() in the cell.
