@@ -33,7 +33,7 @@ def can_be_made(name):
     return not (becomes and support.environment_is_closed())
 
 
-@pytest.mark.parametrize("name", filter(can_be_made, NAMES))
+@pytest.mark.parametrize("name", [*filter(can_be_made, NAMES)])
 def test_finds_its_tier_and_works_in(name, tmp_path):
     log = tmp_path / "log"
     ended = subprocess.run(
