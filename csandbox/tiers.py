@@ -275,12 +275,6 @@ def _check(tier: Tier, policy: Policy) -> None:
             f"processes={policy.processes} needs namespaces: leave it out",
             "processes",
         )
-    if policy.start == "fork":
-        raise _refusal(
-            without,
-            "start='fork' needs namespaces: leave it out",
-            "processes",
-        )
     if tier.name == "compute" and policy.profile != "compute":
         raise _refusal(
             tier.cause(LANDLOCK) or without,

@@ -159,6 +159,17 @@ def test_the_mark_is_no_privilege(call, outside):
         )
 
 
+def test_native_code_can_tell_whether_there_is_a_file(outside):
+    """What SECURITY.rst admits: that, and no more."""
+    source = (
+        RAW
+        + """
+[raw('openat', AT, path.encode(), 0) for path in (secret, '/no/such/file')]
+"""
+    )
+    assert value_of(source, outside.inputs()) == ["EACCES", "ENOENT"]
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -466,6 +477,7 @@ def test_odd_modes_and_links_are_removed(tmp_path):
     source = """
 os.umask(0)
 os.mkdir('closed', 0); os.mkdir('half'); os.mkdir('half/x', 0o500)
+os.mkdir('full'); os.mkdir('full/inner'); open('full/inner/x', 'w').close()
 os.open('file', os.O_CREAT | os.O_WRONLY, 0)
 os.mkfifo('fifo')
 """
@@ -481,6 +493,8 @@ os.mkfifo('fifo')
         deep.mkdir()
         (deep / "link").symlink_to(tmp_path)
         (deep / "file").touch()
+    deep.chmod(0o500)
+    deep.parent.chmod(0o100)
     csandbox._csandbox.clear_directory(base.fd, "hostile")
     assert not hostile.exists()
     assert (tmp_path / "kept").read_text() == "precious"
@@ -522,6 +536,34 @@ def test_what_a_living_host_has_is_not_swept(tmp_path):
     assert os.path.isdir(base.path)
     base.remove()
     assert not os.listdir(tmp_path)
+
+
+# --- who it is ---------------------------------------------------------------
+
+
+@pytest.mark.skipif(not scratches._own_uids(), reason="no user to give")
+def test_each_run_is_a_user_of_its_own():
+    first, second = (run_guest("os.getresuid()") for _ in range(2))
+    assert first.value == (first.isolation.uid,) * 3
+    assert first.value != second.value != (0, 0, 0)
+    assert "own user id" in first.isolation.mechanisms
+    assert value_of("os.getresgid(), os.getgroups()")[1] == []
+
+
+@pytest.mark.skipif(bool(scratches._own_uids()), reason="has users to give")
+def test_without_users_to_give_it_is_who_the_host_is():
+    result = run_guest("os.getuid()")
+    assert result.value == os.getuid() == result.isolation.uid
+    assert "own user id" not in result.isolation.mechanisms
+
+
+def test_start_by_a_fork_of_the_host():
+    source = "import os; (os.getcwd(), os.path.exists('/etc/passwd'))"
+    assert value_of(source, start="fork", allow_threads=True) == (
+        "/tmp",
+        False,
+    )
+    assert not spots()
 
 
 # --- supervision and endings -------------------------------------------------

@@ -119,8 +119,6 @@ csb_canary_try(const struct csb_cell *cell, int early)
     } canaries[] = {
         {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, 0, host_file_refused},
         {bare ? CSB_MECH_ALL : CSB_MECH_VIEW, 0, write_refused},
-        {bare ? CSB_MECH_ALL : 0, 0, host_is_hidden},
-        {bare ? CSB_MECH_ALL : 0, 1, holds_no_capability},
         {CSB_MECH_USERNS, 1, has_no_capability},
         {CSB_MECH_SECCOMP, 0,
          compute ? computing_filter_answers : filter_answers},
@@ -128,6 +126,8 @@ csb_canary_try(const struct csb_cell *cell, int early)
         /* One of several may signal the others, and the init, which is
          * immune. */
         {cell->plan->several ? 0 : CSB_MECH_SECCOMP, 0, init_is_out_of_reach},
+        {bare ? CSB_MECH_ALL : 0, 0, host_is_hidden},
+        {bare ? CSB_MECH_ALL : 0, 1, holds_no_capability},
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&

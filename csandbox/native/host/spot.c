@@ -157,6 +157,37 @@ csb_spot_measure(const struct csb_spot *spot, uint64_t *ret_bytes,
 
 /* --- removing ------------------------------------------------------------ */
 
+/* 0 if it is gone, 1 if it is a directory that is not empty, or -errno. */
+static int
+remove_entry(int directory, const char *name)
+{
+    struct stat info;
+    if (unlinkat(directory, name, 0) == 0 ||
+        unlinkat(directory, name, AT_REMOVEDIR) == 0) {
+        return 0;
+    }
+    int error = errno;
+    return fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+                   S_ISDIR(info.st_mode)
+               ? 1
+               : -error;
+}
+
+/* To a name at the top that nobody has. */
+static int
+move_up(int directory, const char *name, int top, unsigned *next)
+{
+    char aside[CSB_SPOT_NAME];
+    struct stat info;
+
+    /* To move a directory is to write to its "..". */
+    (void)fchmodat(directory, name, 0700, 0); /* then the rename fails */
+    do {
+        (void)snprintf(aside, sizeof aside, ".%u", (*next)++);
+    } while (fstatat(top, aside, &info, AT_SYMLINK_NOFOLLOW) == 0);
+    return renameat(directory, name, top, aside) < 0 ? -errno : 0;
+}
+
 /* Moves what a directory has of directories to the top and unlinks the rest:
  * so no tree is too deep, and each entry costs a few calls. */
 static int
@@ -170,25 +201,20 @@ flatten(int top, const char *name, unsigned *next)
         return result;
     }
     int fd = dirfd(listing);
-    while ((entry = readdir(listing)) != NULL) {
-        char aside[CSB_SPOT_NAME];
-        if (is_dot(entry->d_name) || unlinkat(fd, entry->d_name, 0) == 0 ||
-            unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0) {
-            continue;
+    (void)fchmod(fd, 0700); /* then what is in it stays, and it too */
+    while (result >= 0 && (entry = readdir(listing)) != NULL) {
+        if (!is_dot(entry->d_name)) {
+            result = remove_entry(fd, entry->d_name);
         }
-        do {
-            (void)snprintf(aside, sizeof aside, ".%u", (*next)++);
-            /* To move a directory is to write to its "..". */
-            (void)fchmodat(fd, entry->d_name, 0700, 0);
-            result = renameat(fd, entry->d_name, top, aside) < 0 ? -errno : 0;
-        } while (result == -ENOTEMPTY || result == -EEXIST ||
-                 result == -ENOTDIR || result == -EISDIR);
+        if (result == 1) {
+            result = move_up(fd, entry->d_name, top, next);
+        }
     }
     (void)closedir(listing);
-    if (unlinkat(top, name, AT_REMOVEDIR) < 0 && result == 0) {
+    if (result >= 0 && unlinkat(top, name, AT_REMOVEDIR) < 0) {
         result = -errno;
     }
-    return result;
+    return result < 0 ? result : 0;
 }
 
 /* One pass over the top.  The number of directories that were there. */
@@ -204,12 +230,13 @@ clear_once(int top, unsigned *next, unsigned *ret_left)
         return result;
     }
     while (result == 0 && (entry = readdir(listing)) != NULL) {
-        if (is_dot(entry->d_name) || unlinkat(top, entry->d_name, 0) == 0 ||
-            unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0) {
-            continue;
+        if (!is_dot(entry->d_name)) {
+            result = remove_entry(top, entry->d_name);
         }
-        (*ret_left)++;
-        result = flatten(top, entry->d_name, next);
+        if (result == 1) {
+            (*ret_left)++;
+            result = flatten(top, entry->d_name, next);
+        }
     }
     (void)closedir(listing);
     return result;
