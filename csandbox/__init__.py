@@ -32,7 +32,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.policy import Policy
-from csandbox.result import Repr, Result
+from csandbox.result import Repr, Result, Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ __all__ = [
     "SandboxError",
     "TimeLimitError",
     "UnavailableError",
+    "Violation",
     "capacity",
     "doctor",
     "execute",

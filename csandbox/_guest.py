@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from csandbox._guest_mmap import share_by_files
     from csandbox._guest_store import fill_store, room_of_store
+    from csandbox._guest_tried import tried, watch
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -110,13 +111,22 @@ def main(live=None) -> None:
     _set_streams()
     sys.argv = list(job["argv"])
     sys.orig_argv = [sys.executable, *sys.argv]
+    explained = job.get("explain")
+    if explained:
+        watch()
     try:
         value = _do(job)
+        if explained:
+            value = {"tried": tried()}
         if os.getpid() != first:
             _leave(0)  # a fork that has come to the end of the program
         kind, outgoing = _encode_value(value, job)
     except SystemExit as error:
-        _leave(_exit_code(error))
+        code = _exit_code(error)
+        if explained and os.getpid() == first:
+            _finish()
+            _send(FRAME_VALUE, _dump({"tried": tried(), "exit": code}))
+        _leave(code)
     except BaseException as error:
         if os.getpid() != first:
             sys.excepthook(*sys.exc_info())

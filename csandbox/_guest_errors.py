@@ -8,6 +8,10 @@ bounds here keep an honest account readable; the host checks its own.
 import linecache
 import traceback
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox._guest_tried import add_hint, tried_by
+
 NAME_LIMIT = 200  # characters
 MESSAGE_LIMIT = 64 * 1024  # of a message, of a note
 TRACEBACK_LIMIT = 256 * 1024
@@ -30,8 +34,12 @@ def account_of(error):
 
     Nearest first: of a wide or deep family, the far ones are left out.
     """
+    add_hint(error)
     report = _report_on(error)
     outermost = _texts(error, report, TEXT_LIMIT, chain=True)
+    files = tried_by(error)
+    if files:
+        outermost["tried"] = files
     left = INNER_TEXT_LIMIT
     above: tuple[int, ...] = (id(error),)
     family = [(error, report, outermost, above)]

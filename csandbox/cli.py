@@ -14,6 +14,7 @@ from importlib.util import decode_source
 from typing import TYPE_CHECKING, Any, TextIO
 
 import csandbox
+from csandbox import explain
 from csandbox.errors import (
     Cancelled,
     GuestCrash,
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    explain.add(commands, _add_program)
     _add_doctor(commands)
     return parser
 
@@ -126,6 +128,11 @@ def _add_run(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(command=_run)
+    _add_program(parser)
+
+
+def _add_program(parser: argparse.ArgumentParser) -> None:
+    """Add the program and its policy, as options and arguments."""
     parser.add_argument(
         "-c",
         dest="code",
@@ -232,32 +239,38 @@ def _add_doctor(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from csandbox.sandbox import run_program
 
-    policy = _policy(arguments)
-    source, argv = _program(arguments)
-    stdin = b"" if argv[0] == "-" else _read_stdin()
+    program = program_of(arguments)
     sinks = {
         1: Sink(sys.stdout, raw=arguments.raw),
         2: Sink(sys.stderr, raw=arguments.raw),
     }
     try:
         result = run_program(
-            source,
-            FILENAMES.get(argv[0], argv[0]),
-            argv,
-            stdin=stdin,
-            policy=policy,
+            *program[:3],
+            stdin=program[3],
+            policy=program[4],
             on_output=lambda stream, chunk: sinks[stream].write(chunk),
         )
     except PolicyError:
         raise
     except SandboxError as error:
-        return _report(error, sinks[2])
+        return report(error, sinks[2])
     for sink in sinks.values():
         sink.finish()
     _report_dropped(result)
     if result.error is not None:
-        return _report(result.error, sinks[2])
+        return report(result.error, sinks[2])
     return (result.exit_code or 0) & 0xFF
+
+
+def program_of(
+    arguments: argparse.Namespace,
+) -> tuple[str, str, list[str], bytes, Policy]:
+    """Return a program's text, file name, sys.argv, stdin and policy."""
+    policy = _policy(arguments)
+    source, argv = _program(arguments)
+    stdin = b"" if argv[0] == "-" else _read_stdin()
+    return source, FILENAMES.get(argv[0], argv[0]), argv, stdin, policy
 
 
 def _policy(arguments: argparse.Namespace) -> Policy:
@@ -394,7 +407,7 @@ def _abandon(stream: TextIO) -> None:
         os.close(null)
 
 
-def _report(error: SandboxError, stderr: Sink) -> int:
+def report(error: SandboxError, stderr: Sink) -> int:
     """Say on stderr how the run ended, and return the exit status."""
     if isinstance(error, GuestExit):
         return error.code & 0xFF

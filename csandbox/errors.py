@@ -118,14 +118,17 @@ class GuestExit(SandboxError):
 
 
 class GuestCrash(SandboxError):
-    """Raised when a signal that csandbox did not send killed the guest.
+    """Raised when the guest was killed, by a signal of not csandbox's choice.
 
-    `signal` is its number.
+    `signal` is its number.  `syscall` is the name of the system call for which
+    it was killed, "" if it was not for one: loading a module into the kernel,
+    say, which no program does by chance.  Such a call counts as SIGSYS.
     """
 
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
+    def __init__(self, signal: int, syscall: str = "") -> None:
+        super().__init__(*((signal, syscall) if syscall else (signal,)))
         self.signal = signal
+        self.syscall = syscall
 
     @property
     def signal_name(self) -> str:
@@ -138,6 +141,11 @@ class GuestCrash(SandboxError):
             return ""
 
     def _message(self) -> str:
+        if self.syscall:
+            return (
+                "the guest was killed because it called "
+                f"{self.syscall}(), which no policy permits"
+            )
         name = f" ({self.signal_name})" if self.signal_name else ""
         return f"the guest was killed by signal {self.signal}{name}"
 

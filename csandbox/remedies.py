@@ -146,6 +146,15 @@ _STEPS: dict[str, tuple[str, dict[int | None, str]]] = {
         },
     ),
     "cell-cgroup": ("resources", {None: _CGROUP}),
+    "cell-forks": (
+        "processes",
+        {
+            None: "Child processes are counted by user notification of "
+            "seccomp, which this kernel (Linux 5.5) or the seccomp profile "
+            "of the container around this does not give: run with "
+            "processes=0, or with a profile that allows seccomp().",
+        },
+    ),
     "receipt": (
         "kernel",
         {

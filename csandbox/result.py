@@ -133,6 +133,40 @@ class Usage(Record):
     peak_processes: int = 1
 
 
+class Violation(Record):
+    """One thing that a run tried and was denied.
+
+    `syscall` is the name of the system call, `category` one of network,
+    processes, namespaces, identity, kernel and files, `arguments` those of
+    its arguments that mean something outside, as text: "AF_INET,
+    SOCK_STREAM".  `count` is how often it was tried.  `permitted_by` is the
+    least policy that would permit it, such as "processes=1", or None if none
+    does.  `text` says all that in a sentence.
+
+    The kernel reports system calls itself.  `line`, where in the guest's
+    program that was the first time, such as "prog.py:12", is what the guest
+    says, None if it did not; and so is all of the category files.
+    `str()` is inert, the fields need not be.
+    """
+
+    syscall: str
+    category: str
+    arguments: str = ""
+    line: str | None = None
+    count: int = 1
+    permitted_by: str | None = None
+    text: str = ""
+
+    def replace(self, **changes: Any) -> Violation:
+        """Return a copy with other values of some fields."""
+        return Violation(**{**vars(self), **changes})
+
+    def __str__(self) -> str:
+        where = f"{self.line}: " if self.line else ""
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return inert(f"{where}{self.text}{times}")
+
+
 class KernelState(Record):
     """What the kernel said of a cell when it was ready, before it had a job.
 
@@ -217,8 +251,10 @@ class Result(Record):
     `stderr_bytes` are exactly what was captured, at most the policy's
     `output` each.  `error` is None if the guest ended well, and otherwise
     what `run` would have raised.  `exit_code` is its exit code, None if it
-    had none.  `violations` are the denied calls that were noticed:
-    none are yet.
+    had none.  `violations` are the denied calls that matter to a
+    person, at most 64 different ones, where the kernel can report them
+    ("user notification" of `isolation.mechanisms`), and the file that an
+    uncaught exception was about, if the sandbox is why.
 
     Results are equal only to themselves.
     """
@@ -229,7 +265,7 @@ class Result(Record):
     error: SandboxError | None = None
     exit_code: int | None = None
     usage: Usage
-    violations: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
     isolation: Isolation
 
     def __eq__(self, other: object) -> bool:

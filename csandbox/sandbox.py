@@ -16,6 +16,7 @@ from csandbox import (
     places,
     receipts,
     tiers,
+    violations,
     zygotes,
 )
 from csandbox.errors import (
@@ -188,15 +189,18 @@ def run_program(
     stdin: bytes,
     policy: Policy,
     on_output: Sink,
+    explained: bool = False,
 ) -> Result:
     """Run a program for the command line.
 
     `on_output(1 or 2, chunk)` gets its output as it comes; what it raises
-    ends the run and comes out of here.
+    ends the run and comes out of here.  `explained`: its value is the guest's
+    own account of what it could not get, for violations.told_by_guest().
     """
     jobs.check_source(source)
     # A program's value is nobody's: none is asked for.
     job, cargo = jobs.source_job(source, filename, argv, {}, ())
+    job["explain"] = explained
     return _execute(job, cargo, stdin, policy, sink=on_output)
 
 
@@ -246,6 +250,7 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
+        violations=violations.of_run(outcome, policy),
         isolation=receipts.isolation(outcome, chosen),
     )
 
@@ -380,6 +385,9 @@ def _judge(
         return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
+    if ending == "denied":
+        call = violations.fatal_call(outcome)
+        return None, GuestCrash(signal.SIGSYS, call)
     if ending == "cancelled":
         return None, _cancelled()
     limit = _limit_error(outcome, policy)
@@ -486,6 +494,7 @@ def _open_frame(
         return value, None
     told: SandboxError | None
     if kind == _csandbox.FRAME_ERROR:
+        outcome["account"] = value
         told = accounts.guest_error(value)
     else:
         told = accounts.refused_value(value, _way_out)

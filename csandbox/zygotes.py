@@ -51,6 +51,7 @@ GUEST_FILES = (
     "_guest_errors.py",
     "_guest_mmap.py",
     "_guest_store.py",
+    "_guest_tried.py",
     "_guest.py",
 )
 COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do

@@ -139,8 +139,9 @@ def run_with_filter(monkeypatch, action):
 
     def build(*arguments, **options):
         plan = bytearray(real(*arguments, **options))
-        at = struct.unpack_from("=I", plan, 32)[0]  # common/plan.h: filter_at
-        struct.pack_into("=HBBI", plan, at, 6, 0, 0, action)
+        for place in (32, 52):  # common/plan.h: filter_at, told_at
+            at = struct.unpack_from("=I", plan, place)[0]
+            struct.pack_into("=HBBI", plan, at, 6, 0, 0, action)
         return bytes(plan)
 
     real = _csandbox.build_plan
@@ -166,7 +167,7 @@ def test_a_filter_that_lets_everything_through_is_noticed(monkeypatch):
     with pytest.raises(UnavailableError) as caught:
         run_with_filter(monkeypatch, 0x7FFF0000)
     assert caught.value.step == "canary"
-    assert caught.value.detail.startswith("canary 6")
+    assert caught.value.detail.startswith("canary 9")
 
 
 def test_every_step_is_in_the_order_of_the_report():

@@ -254,7 +254,7 @@ def canary(environment=(), change=lambda plan: None):
 
 # struct csb_plan
 HEADER = struct.Struct("=4IiI6I")
-MECHANISMS_AT, FILTER_AT = 8, 32
+MECHANISMS_AT, FILTER_AT, TOLD_AT, LISTENER_AT = 8, 32, 52, 60
 
 
 def without_mechanisms(*names):
@@ -269,17 +269,27 @@ def without_mechanisms(*names):
     return change
 
 
-def with_filter(*instructions):
-    """Return a change that gives a plan another filter."""
+def with_filter(*instructions, told=False):
+    """Return a change that gives a plan another filter.
+
+    It is the one that is loaded where the host listens to another, if `told`,
+    and otherwise the one that is loaded where it cannot, as then it cannot.
+    """
 
     def change(plan):
-        at, count = struct.unpack_from("=2I", plan, FILTER_AT)
+        at, count = struct.unpack_from(
+            "=2I", plan, TOLD_AT if told else FILTER_AT
+        )
         program = b"".join(
             struct.pack("=HBBI", *each) for each in instructions
         )
         assert len(instructions) <= count
         plan[at : at + len(program)] = program
-        struct.pack_into("=I", plan, FILTER_AT + 4, len(instructions))
+        struct.pack_into(
+            "=I", plan, (TOLD_AT if told else FILTER_AT) + 4, len(instructions)
+        )
+        if not told:
+            struct.pack_into("=I", plan, LISTENER_AT + 4, 0)
 
     return change
 
@@ -291,7 +301,7 @@ def with_filter(*instructions):
         ("read-only", (), 2),
         ("capset", (), 3),
         ("bounding set", (), 3),
-        ("filter", (), 4),
+        ("filter", (), 9),  # but for that to which the host listens
         ("undumpable", (), 5),
         # These two ask for it.
         ("no new privileges", (SECCOMP, LANDLOCK), 5),
@@ -357,6 +367,11 @@ def test_a_canary_sings_when_the_filter_allows_too_much(program, number):
         without_mechanisms(LANDLOCK)(plan)
 
     assert canary(change=change) == number
+
+
+def test_a_canary_sings_when_only_the_listener_s_filter_is_there():
+    change = with_filter((RETURN, 0, 0, ALLOW), told=True)
+    assert canary(change=change) == 9
 
 
 # --- limits ------------------------------------------------------------------

@@ -81,6 +81,15 @@ filter_answers(void)
            prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2;
 }
 
+/* Where the host listens, the calls above are stopped by the filter that it
+ * listens to: this one is the other's to stop.  It asks, and changes nothing;
+ * without a filter it cannot fail. */
+static bool
+other_filter_answers(void)
+{
+    return syscall(SYS_personality, 0xffffffffl) == -1;
+}
+
 static bool
 init_is_out_of_reach(void)
 {
@@ -128,6 +137,7 @@ csb_canary_try(const struct csb_cell *cell, int early)
         {cell->plan->several ? 0 : CSB_MECH_SECCOMP, 0, init_is_out_of_reach},
         {bare ? CSB_MECH_ALL : 0, 0, host_is_hidden},
         {bare ? CSB_MECH_ALL : 0, 1, holds_no_capability},
+        {*cell->listened ? CSB_MECH_SECCOMP : 0, 0, other_filter_answers},
     };
     for (unsigned i = 0; i < sizeof canaries / sizeof *canaries; i++) {
         if ((cell->plan->mechanisms & canaries[i].mechanisms) != 0 &&

@@ -45,6 +45,7 @@ struct csb_cell {
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
     uint64_t anonymous;    /* bytes that it holds of anonymous memory */
+    int *listened;         /* set if the host listens to what is denied */
 };
 
 /* Locks the calling process down for good, in the one order that works, and
@@ -66,7 +67,9 @@ int csb_landlock_apply(const struct csb_cell *cell);
 int csb_root_empty(const struct csb_cell *cell);
 int csb_bare_start(const struct csb_cell *cell);
 int csb_bare_become(const struct csb_cell *cell);
-int csb_forks_ask(const struct csb_cell *cell);
+/* Puts the pid in the filters, before any is loaded. */
+int csb_seccomp_name_oneself(const struct csb_cell *cell);
+int csb_notify_begin(const struct csb_cell *cell);
 int csb_fds_place(const struct csb_cell *cell);
 int csb_emulate_install(const struct csb_cell *cell);
 int csb_seccomp_load(const struct csb_cell *cell);

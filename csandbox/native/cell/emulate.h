@@ -27,12 +27,12 @@ struct csb_emulated {
 };
 
 enum csb_place_kind {
-    CSB_PLACE_RELATIVE,  /* to a directory that it has open */
-    CSB_PLACE_SCRATCH,   /* in /tmp */
-    CSB_PLACE_VIEW,      /* something that it may read */
-    CSB_PLACE_ABOVE,     /* a directory on the way there */
-    CSB_PLACE_CLIMBING,  /* who knows: by "..", through directories that
-                            must look as if they were not there */
+    CSB_PLACE_RELATIVE, /* to a directory that it has open */
+    CSB_PLACE_SCRATCH,  /* in /tmp */
+    CSB_PLACE_VIEW,     /* something that it may read */
+    CSB_PLACE_ABOVE,    /* a directory on the way there */
+    CSB_PLACE_CLIMBING, /* who knows: by "..", through directories that
+                           must look as if they were not there */
 };
 
 struct csb_place {

@@ -71,7 +71,7 @@ static const struct step steps[] = {
     {CSB_STEP_NO_NEW_PRIVS, 0, set_no_new_privs},
     {CSB_STEP_LANDLOCK, CSB_MECH_LANDLOCK, csb_landlock_apply},
     /* Before the socket to the host is closed. */
-    {CSB_STEP_CELL_FORKS, CSB_MECH_SECCOMP, csb_forks_ask},
+    {CSB_STEP_CELL_FORKS, CSB_MECH_SECCOMP, csb_notify_begin},
     /* After it: descriptors on their way count per user, and other runs may
      * have as many on theirs as the new limit lets. */
     {CSB_STEP_CELL_LIMITS, CSB_MECH_LIMITS, csb_limits_apply},
@@ -118,6 +118,7 @@ static uint32_t
 in_force(const struct csb_cell *cell)
 {
     uint32_t entered = cell->fds[CSB_FD_CGROUP] < 0 ? 0 : CSB_MECH_CGROUP;
+    entered |= *cell->listened ? CSB_MECH_NOTIFY : 0;
     entered |= cell->uid != 0 ? CSB_MECH_UID : 0;
     return cell->plan->mechanisms | entered | (uint32_t)cell->paths->abi << 16;
 }

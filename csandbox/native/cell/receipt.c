@@ -80,6 +80,8 @@ csb_receipt_take(const struct csb_cell *cell)
     receipt->filters_before = receipt->filters;
     look_at_new(cell, receipt->namespaces);
     receipt->landlock = landlock_answers();
+    /* That to which the host listens; the one that decides comes beside it. */
+    receipt->filters_before += *cell->listened ? 1 : 0;
     return read_limits(receipt->limits);
 }
 

@@ -94,8 +94,8 @@ enum csb_status_kind {
                                there is no such thing */
     CSB_STATUS_EXITED,      /* wait_status and usage of the cell */
     CSB_STATUS_FAILED,      /* report: the cell was never forked */
-    CSB_STATUS_FORKS,       /* of the cell: what asks for its forks is
-                               attached */
+    CSB_STATUS_LISTENER,    /* of the cell: what its calls are told and
+                               decided by is attached; filter */
 };
 
 struct csb_status {
@@ -104,6 +104,7 @@ struct csb_status {
     int64_t user_usec, system_usec;
     int64_t peak_kib;   /* resident at once, what it inherited included */
     uint64_t inherited; /* bytes of anonymous memory the cell began with */
+    uint32_t filter;    /* enum csb_filter_flag of its filters */
     int32_t pid;        /* SPAWNED of a bare cell: as the host sees it, too */
     struct csb_report report;
 };

@@ -18,6 +18,13 @@ array_inside(const struct csb_plan *plan, uint32_t at, uint32_t count,
     return at <= plan->size && count <= (plan->size - at) / item;
 }
 
+static int
+filter_inside(const struct csb_plan *plan, uint32_t at, uint32_t count)
+{
+    return array_inside(plan, at, count, sizeof(struct sock_filter)) &&
+           count <= BPF_MAXINSNS;
+}
+
 int
 csb_plan_check(const struct csb_plan *plan, size_t size)
 {
@@ -31,9 +38,9 @@ csb_plan_check(const struct csb_plan *plan, size_t size)
     }
     if (!array_inside(plan, plan->view_at, plan->view_count,
                       sizeof(struct csb_view_entry)) ||
-        !array_inside(plan, plan->filter_at, plan->filter_count,
-                      sizeof(struct sock_filter)) ||
-        plan->filter_count > BPF_MAXINSNS ||
+        !filter_inside(plan, plan->filter_at, plan->filter_count) ||
+        !filter_inside(plan, plan->told_at, plan->told_count) ||
+        !filter_inside(plan, plan->listener_at, plan->listener_count) ||
         !string_inside(plan, plan->preload_at)) {
         return -EINVAL;
     }
@@ -64,6 +71,18 @@ const struct sock_filter *
 csb_plan_filter(const struct csb_plan *plan)
 {
     return (const void *)((const char *)plan + plan->filter_at);
+}
+
+const struct sock_filter *
+csb_plan_told(const struct csb_plan *plan)
+{
+    return (const void *)((const char *)plan + plan->told_at);
+}
+
+const struct sock_filter *
+csb_plan_listener(const struct csb_plan *plan)
+{
+    return (const void *)((const char *)plan + plan->listener_at);
 }
 
 int

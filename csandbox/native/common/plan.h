@@ -66,6 +66,11 @@ struct csb_plan {
     uint32_t preload_at;              /* module names, comma-separated */
     uint32_t several;                 /* runs may have more than one process */
     uint32_t compute;                 /* runs may only compute */
+    /* In the place of that filter if the host listens, and that to which it
+     * listens; and what they are for, enum csb_filter_flag. */
+    uint32_t told_at, told_count;
+    uint32_t listener_at, listener_count;
+    uint32_t filter_flags;
 };
 
 /* Checks that every offset and string lies inside the block.
@@ -88,6 +93,10 @@ const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
 
 /* The first of plan->filter_count instructions. */
 const struct sock_filter *csb_plan_filter(const struct csb_plan *plan);
+
+/* The first of plan->told_count, of plan->listener_count instructions. */
+const struct sock_filter *csb_plan_told(const struct csb_plan *plan);
+const struct sock_filter *csb_plan_listener(const struct csb_plan *plan);
 
 /* 0, or -errno when the plan asks for this step to fail. */
 int csb_plan_fault(const struct csb_plan *plan, uint32_t step);

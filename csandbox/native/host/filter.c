@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../common/denials.h"
 #include "../common/fdio.h"
 #include "../common/store.h"
 #include "syscalls.h"
@@ -18,6 +20,9 @@
  * is allowed; where its program would return UNKNOWN, it jumps to a tail that
  * picks the errno by number.  The tail can only refuse. */
 #define UNKNOWN SCMP_ACT_ERRNO(ENOSYS)
+/* Stands for SECCOMP_RET_USER_NOTIF, which libseccomp knows only where the
+ * kernel does. */
+#define TOLD SCMP_ACT_ERRNO(4094)
 
 struct program {
     struct sock_filter *code; /* room for BPF_MAXINSNS */
@@ -90,16 +95,9 @@ add_check(scmp_filter_ctx context, int number,
 }
 
 static int
-add_rule(scmp_filter_ctx context, int number,
-         const struct csb_syscall_rule *rule)
+add_checks(scmp_filter_ctx context, int number,
+           const struct csb_syscall_rule *rule)
 {
-    if (rule->fate != CSB_NARROW) {
-        uint32_t action = action_of(rule->fate, rule->err);
-        /* libseccomp refuses a rule that says what the default says. */
-        return action == UNKNOWN ? 0
-                                 : seccomp_rule_add_exact_array(
-                                       context, action, number, 0, NULL);
-    }
     for (const struct csb_arg_check *check = rule->checks;
          check->all[0].mask != 0; check++) {
         int result = add_check(context, number, check);
@@ -108,6 +106,100 @@ add_rule(scmp_filter_ctx context, int number,
         }
     }
     return 0;
+}
+
+static int
+add_action(scmp_filter_ctx context, int number, uint32_t action)
+{
+    /* libseccomp refuses a rule that says what the default says. */
+    return action == UNKNOWN ? 0
+                             : seccomp_rule_add_exact_array(context, action,
+                                                            number, 0, NULL);
+}
+
+/* --- the filter to which the host listens ---------------------------------
+ */
+
+/* A fork, and not a thread: the host decides.  (Flags that it may not have the
+ * other filter refuses.)  In a register, no other thread can change them. */
+static int
+add_asked(scmp_filter_ctx context, int number,
+          const struct csb_syscall_rule *rule)
+{
+    const struct scmp_arg_cmp is_process = {
+        .arg = 0,
+        .op = SCMP_CMP_MASKED_EQ,
+        .datum_a = CLONE_THREAD,
+        .datum_b = 0,
+    };
+    int is_clone = rule->fate == CSB_NARROW;
+    return seccomp_rule_add_exact_array(context, TOLD, number,
+                                        is_clone ? 1 : 0, &is_process);
+}
+
+static int
+add_listened(scmp_filter_ctx context, int number,
+             const struct csb_syscall_rule *rule, unsigned flags)
+{
+    if (csb_syscall_is_asked(rule->name, flags)) {
+        return add_asked(context, number, rule);
+    }
+    if (!csb_syscall_is_told(rule)) {
+        return 0;
+    }
+    return rule->fate == CSB_NARROW ? add_checks(context, number, rule)
+                                    : add_action(context, number, TOLD);
+}
+
+/* Whether the tail tells of what add_checks() did not allow. */
+static int
+is_told_in_tail(const struct csb_syscall_rule *rule, unsigned flags)
+{
+    return rule->fate == CSB_NARROW && csb_syscall_is_told(rule) &&
+           !csb_syscall_is_asked(rule->name, flags);
+}
+
+/* What asks the host why a call failed; see denials.h. */
+static int
+add_question(scmp_filter_ctx context, unsigned flags)
+{
+    const struct scmp_arg_cmp is_question = {
+        .arg = 0,
+        .op = SCMP_CMP_MASKED_EQ,
+        .datum_a = UINT32_MAX,
+        .datum_b = CSB_QUESTION,
+    };
+    uint32_t action = flags & CSB_FILTER_LISTENER ? TOLD : SCMP_ACT_ALLOW;
+    return seccomp_rule_add_exact_array(context, action,
+                                        seccomp_syscall_resolve_name("prctl"),
+                                        1, &is_question);
+}
+
+/* --- rules of either ------------------------------------------------------
+ */
+
+/* Whether the filter lets all of these calls pass, as the listener's holds
+ * up those that are denied. */
+static int
+is_left_to_listener(const struct csb_syscall_rule *rule, unsigned flags)
+{
+    return (flags & CSB_FILTER_NOTIFY) != 0 && csb_syscall_is_told(rule) &&
+           !csb_syscall_is_asked(rule->name, flags);
+}
+
+static int
+add_rule(scmp_filter_ctx context, int number,
+         const struct csb_syscall_rule *rule, unsigned flags)
+{
+    if (flags & CSB_FILTER_LISTENER) {
+        return add_listened(context, number, rule, flags);
+    }
+    if (is_left_to_listener(rule, flags)) {
+        return add_action(context, number, SCMP_ACT_ALLOW);
+    }
+    return rule->fate == CSB_NARROW
+               ? add_checks(context, number, rule)
+               : add_action(context, number, action_of(rule->fate, rule->err));
 }
 
 static int
@@ -125,7 +217,7 @@ add_rules(scmp_filter_ctx context, unsigned flags)
             int number;
             int result = resolve(group, &own, &number);
             if (result == 0 && number >= 0) {
-                result = add_rule(context, number, &own);
+                result = add_rule(context, number, &own, flags);
             }
             if (result < 0) {
                 return result;
@@ -180,12 +272,14 @@ redirect_unknown(struct program *program)
             /* Jumps count from the next instruction. */
             *code = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA,
                                                  program->length - at - 1);
+        } else if (code->code == (BPF_RET | BPF_K) && code->k == TOLD) {
+            code->k = SECCOMP_RET_USER_NOTIF;
         }
     }
 }
 
 static int
-emit_answer(struct program *program, int number, int err)
+emit_answer(struct program *program, int number, uint32_t action)
 {
     int result =
         emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
@@ -193,10 +287,26 @@ emit_answer(struct program *program, int number, int err)
     if (result < 0) {
         return result;
     }
-    const uint32_t answer =
-        err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(err);
     return emit(program,
-                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer));
+                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+/* Of what no check has matched. */
+static int
+emit_rest(struct program *program, int number,
+          const struct csb_syscall_rule *rule, unsigned flags)
+{
+    if (flags & CSB_FILTER_LISTENER) {
+        return is_told_in_tail(rule, flags)
+                   ? emit_answer(program, number, SECCOMP_RET_USER_NOTIF)
+                   : 0;
+    }
+    if (is_left_to_listener(rule, flags)) {
+        return 0;
+    }
+    return emit_answer(program, number,
+                       rule->err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP
+                                                  : SCMP_ACT_ERRNO(rule->err));
 }
 
 static int
@@ -217,15 +327,16 @@ emit_tail(struct program *program, unsigned flags)
                 csb_syscall_rule_for(flags, rule);
             int number = seccomp_syscall_resolve_name(own.name);
             if (own.fate == CSB_NARROW && number >= 0) {
-                result = emit_answer(program, number, own.err);
+                result = emit_rest(program, number, &own, flags);
             }
         }
     }
     if (result < 0) {
         return result;
     }
-    return emit(program,
-                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UNKNOWN));
+    /* What the listener's does not hold up is the other's to decide. */
+    uint32_t rest = flags & CSB_FILTER_LISTENER ? SCMP_ACT_ALLOW : UNKNOWN;
+    return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, rest));
 }
 
 static int
@@ -240,6 +351,9 @@ fill_context(scmp_filter_ctx context, unsigned flags)
     }
     if (result == 0) {
         result = add_rules(context, flags);
+    }
+    if (result == 0 && flags & (CSB_FILTER_NOTIFY | CSB_FILTER_LISTENER)) {
+        result = add_question(context, flags);
     }
     return result;
 }

@@ -2,16 +2,13 @@
 #include "forks.h"
 
 #include <errno.h>
-#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "../common/missing.h"
 #include "procfs.h"
 #include "watch.h"
 
@@ -26,12 +23,7 @@
 #define PAUSE (50 * MICROSECOND)
 /* Who is refused again and again waits for its answers: a bomb of forks shall
  * not keep the host busy. */
-#define LONGEST_SILENCE (10 * 1000 * MICROSECOND)
 #define SILENCE (200 * MICROSECOND)
-/* Of the host's time, answers to one run take one part of so many, once they
- * have taken that much. */
-#define SHARE 5
-#define CREDIT (200 * 1000 * MICROSECOND)
 
 /* --- what became of a grant ---------------------------------------------- */
 
@@ -237,45 +229,9 @@ grant(struct csb_forks *forks, pid_t thread)
     };
 }
 
-/* Returns 0 when it was heard. */
-static int
-answer(const struct csb_forks *forks, uint64_t id, int granted)
-{
-    struct seccomp_notif_resp response = {
-        .id = id,
-        .error = granted ? 0 : -EAGAIN,
-        .flags = granted ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0,
-    };
-    return ioctl(forks->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
-}
-
-static void
-be_silent(struct csb_forks *forks, int64_t now)
-{
-    int64_t silence = ++forks->refused * SILENCE;
-    forks->silent =
-        now + (silence < LONGEST_SILENCE ? silence : LONGEST_SILENCE);
-}
-
-/* Nor shall one whose forks are granted, and end at once. */
-static void
-pay(struct csb_forks *forks, int64_t began)
-{
-    int64_t now = csb_watch_clock();
-    int64_t paid = (began - forks->asked) / SHARE;
-
-    forks->owed = (forks->owed > paid ? forks->owed - paid : 0) + now - began;
-    forks->asked = began;
-    if (forks->owed > CREDIT) {
-        int64_t silence = (forks->owed - CREDIT) * SHARE;
-        silence = silence < LONGEST_SILENCE ? silence : LONGEST_SILENCE;
-        forks->silent =
-            now + silence > forks->silent ? now + silence : forks->silent;
-    }
-}
-
-static int
-decide(struct csb_forks *forks, pid_t thread, int cell, int init, int64_t now)
+int
+csb_forks_decide(struct csb_forks *forks, pid_t thread, int cell, int init,
+                 int64_t now)
 {
     pid_t cell_pid, init_pid;
 
@@ -287,41 +243,22 @@ decide(struct csb_forks *forks, pid_t thread, int cell, int init, int64_t now)
     if (result == 0) {
         result = has_room(forks, cell_pid, init_pid, now);
     }
-    return result;
-}
-
-void
-csb_forks_begin(struct csb_forks *forks, int listener)
-{
-    forks->listener = listener;
-    /* On its own processor, as it sleeps: sooner than the end of a child can
-     * interrupt it, which fork() would fail with.  Before Linux 6.6 it is not
-     * to be had. */
-    (void)ioctl(listener, CSB_NOTIF_SET_FLAGS, CSB_NOTIF_SYNC_WAKE_UP);
-}
-
-int
-csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now)
-{
-    struct seccomp_notif request;
-
-    memset(&request, 0, sizeof request); /* or the kernel refuses it */
-    if (ioctl(forks->listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) {
-        return 0; /* who asked has been killed */
-    }
-    pid_t thread = (pid_t)request.pid;
-    int result = decide(forks, thread, cell, init, now);
     if (result > 0) {
         forks->refused = 0;
         /* Before it can have forked. */
         grant(forks, thread);
-        if (answer(forks, request.id, 1) != 0) {
-            settle_own(forks, thread); /* a signal came, or it was killed */
-        }
-    } else {
-        be_silent(forks, now);
-        (void)answer(forks, request.id, 0);
     }
-    pay(forks, now);
-    return result < 0 && result != -ESRCH ? result : 0; /* it is ending */
+    return result;
+}
+
+void
+csb_forks_withdraw(struct csb_forks *forks, pid_t thread)
+{
+    settle_own(forks, thread);
+}
+
+int64_t
+csb_forks_silence(struct csb_forks *forks)
+{
+    return ++forks->refused * SILENCE;
 }

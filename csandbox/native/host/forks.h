@@ -1,4 +1,4 @@
-/* Forks of a run, which its processes ask for by the filter of cell/forks.c:
+/* Forks of a run, which its processes ask for by the filter of cell/notify.c:
  * each is granted as long as no more children are alive than the policy lets,
  * and refused with EAGAIN, as the kernel does at its own limit. */
 #ifndef CSB_FORKS_H
@@ -19,13 +19,9 @@ struct csb_grant {
 };
 
 struct csb_forks {
-    int listener;         /* owned; -1: nothing asks */
     unsigned most;        /* children at a time, set by the caller */
     unsigned peak;        /* processes that were alive, the first included */
-    int64_t silent;       /* no answers until then, ns on CLOCK_MONOTONIC */
-    unsigned refused;     /* ... in a row */
-    int64_t asked;        /* when it was last answered */
-    int64_t owed;         /* ns that answers took, less its share since */
+    unsigned refused;     /* forks, in a row */
     struct csb_kin known; /* the living, when they were last counted */
     int muddled; /* a new child need not be of who has a grant, until there are
                     none */
@@ -33,11 +29,15 @@ struct csb_forks {
     struct csb_grant grant[CSB_GRANTS_MAX];
 };
 
-/* Takes the listener, and has whoever asks wake the host at once. */
-void csb_forks_begin(struct csb_forks *forks, int listener);
+/* Decides on the fork that a thread asks for.  cell and init: pidfds of the
+ * run.  1 with a grant noted, 0, or -errno if /proc does not tell. */
+int csb_forks_decide(struct csb_forks *forks, pid_t thread, int cell, int init,
+                     int64_t now);
 
-/* Answers one thread that asks.  cell and init: pidfds of the run.  0, or
- * -errno if /proc does not tell. */
-int csb_forks_answer(struct csb_forks *forks, int cell, int init, int64_t now);
+/* Takes a grant back that did not reach its thread. */
+void csb_forks_withdraw(struct csb_forks *forks, pid_t thread);
+
+/* How long who was refused shall wait: longer each time, ns. */
+int64_t csb_forks_silence(struct csb_forks *forks);
 
 #endif

@@ -126,21 +126,35 @@ filter_flags(const struct csb_plan *plan)
 }
 
 static int
-append_filter(struct block *block, struct csb_plan *plan)
+append_filter(struct block *block, unsigned flags, uint32_t *ret_at,
+              uint32_t *ret_count)
 {
     struct sock_filter *program = NULL;
     unsigned short length = 0;
-    int result = csb_filter_compile(filter_flags(plan), &program, &length);
+    int result = csb_filter_compile(flags, &program, &length);
     if (result < 0) {
         errno = -result;
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    plan->filter_count = length;
-    result =
-        append(block, program, length * sizeof *program, &plan->filter_at);
+    *ret_count = length;
+    result = append(block, program, length * sizeof *program, ret_at);
     free(program);
     return result;
+}
+
+static int
+append_filters(struct block *block, struct csb_plan *plan)
+{
+    unsigned flags = plan->filter_flags = filter_flags(plan);
+    if (append_filter(block, flags, &plan->filter_at, &plan->filter_count) <
+            0 ||
+        append_filter(block, flags | CSB_FILTER_NOTIFY, &plan->told_at,
+                      &plan->told_count) < 0) {
+        return -1;
+    }
+    return append_filter(block, flags | CSB_FILTER_LISTENER,
+                         &plan->listener_at, &plan->listener_count);
 }
 
 static int
@@ -195,7 +209,7 @@ csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
     plan.compute = (uint32_t)compute;
     if (append(&block, &plan, sizeof plan, &at) == 0 &&
         append_view(&block, view, &plan) == 0 &&
-        append_filter(&block, &plan) == 0 &&
+        append_filters(&block, &plan) == 0 &&
         append_path(&block, preload, &plan.preload_at) == 0) {
         plan.size = (uint32_t)block.size;
         memcpy(block.data, &plan, sizeof plan);

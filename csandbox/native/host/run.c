@@ -19,6 +19,7 @@
 #include "../common/store.h"
 #include "drive.h"
 #include "region.h"
+#include "told.h"
 #include "zygote.h"
 
 typedef struct {
@@ -48,7 +49,7 @@ clear_watch(struct csb_watch *watch)
         .scratch = -1,
         .cgroup = CSB_CGROUP_NOTHING,
         .spot = CSB_SPOT_NOTHING,
-        .forks = {.listener = -1},
+        .notify = {.listener = -1},
         .meter = {.cell = -1, .scratch = -1, .cpu_stat = -1},
     };
 }
@@ -273,6 +274,7 @@ static const char *const ending_names[] = {
     [CSB_ENDING_THREADS] = "threads",
     [CSB_ENDING_OUTPUT] = "output",
     [CSB_ENDING_PROCESSES] = "processes",
+    [CSB_ENDING_DENIED] = "denied",
 };
 
 /* The value's bytes, and the store that they may refer to: each a new
@@ -343,7 +345,7 @@ processor_time(const struct csb_watch *watch, double *ret_user,
 static unsigned
 peak_processes(const struct csb_watch *watch)
 {
-    return watch->forks.peak > 0 ? watch->forks.peak : 1;
+    return watch->notify.forks.peak > 0 ? watch->notify.forks.peak : 1;
 }
 
 static const char *
@@ -355,7 +357,7 @@ report_text(const struct csb_watch *watch)
 static PyObject *
 report_outcome(PyObject *module, struct csb_watch *watch)
 {
-    PyObject *payload, *region;
+    PyObject *payload, *region, *told = csb_told_list(&watch->notify);
     const struct csb_stream *out = &watch->streams[0];
     const struct csb_stream *err = &watch->streams[1];
     double wall = watch->started != 0
@@ -364,6 +366,9 @@ report_outcome(PyObject *module, struct csb_watch *watch)
 
     double user, system;
 
+    if (told == NULL) {
+        return NULL;
+    }
     processor_time(watch, &user, &system);
     int taken = take_payload(module, watch, &payload, &region);
     if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
@@ -372,14 +377,20 @@ report_outcome(PyObject *module, struct csb_watch *watch)
         taken = take_payload(module, watch, &payload, &region);
     }
     if (taken < 0) {
+        Py_DECREF(told);
         return NULL;
     }
     return Py_BuildValue(
-        "{s:N, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, s:N, s:y#, "
+        "{s:N, s:K, s:N, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, "
+        "s:N, s:y#, "
         "s:y#, "
         "s:K, s:K, "
         "s:K, "
         "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
+        "violations", told, "untold",
+        watch->notify.violations == NULL
+            ? 0ull
+            : (unsigned long long)watch->notify.violations->rest,
         "receipt", csb_receipt_value(&watch->expected, &watch->report),
         "ending", ending_names[watch->ending], "silent",
         watch->silent ? Py_True : Py_False, "ready",
@@ -468,7 +479,7 @@ run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
         self->watch.meter.memory_limit = memory;
         self->watch.meter.tasks = tasks + processes;
         self->watch.meter.several = processes > 0;
-        self->watch.forks.most = processes;
+        self->watch.notify.forks.most = processes;
         self->watch.expected.required = required;
         self->watch.output_limit = (size_t)output;
         self->watch.output_kills = output_kills;

@@ -59,7 +59,9 @@ struct csb_syscall_group {
 enum csb_filter_flag {
     CSB_FILTER_SEVERAL = 1,     /* runs that may have several processes */
     CSB_FILTER_COMPUTE = 2,     /* runs that may only compute */
-    CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied */
+    CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied: the
+                                   filter that lets that pass */
+    CSB_FILTER_LISTENER = 16,   /* ... and that which holds it up */
     CSB_FILTER_SHARED_PIDS = 8, /* there is no PID namespace of the run's */
 };
 
@@ -74,6 +76,17 @@ csb_syscall_group_applies(const struct csb_syscall_group *group,
 
 extern const struct csb_syscall_group csb_syscall_groups[];
 
+/* Finds the rule for a call under a filter; false if there is none. */
+bool csb_syscall_find(const char *name, unsigned filter,
+                      struct csb_syscall_rule *ret_rule);
+
+/* Whether the host decides each call of this name: a fork. */
+bool csb_syscall_is_asked(const char *name, unsigned filter);
+
+/* Whether the host is told of denied calls of this rule. */
+bool csb_syscall_is_told(const struct csb_syscall_rule *rule);
+
+/* "allow", "errno", "kill", "narrow"; indexed by enum csb_fate. */
 /* What becomes of a rule of those groups in such a filter. */
 struct csb_syscall_rule
 csb_syscall_rule_for(unsigned filter, const struct csb_syscall_rule *rule);

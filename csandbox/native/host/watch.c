@@ -37,7 +37,7 @@ enum {
     POLL_STREAMS,
     POLL_JOB = POLL_STREAMS + 2,
     POLL_INPUT,
-    POLL_FORKS,
+    POLL_NOTIFY,
     POLL_RELIEF,
     POLL_COUNT,
 };
@@ -149,9 +149,9 @@ read_status(struct csb_watch *watch)
         take_spawned(watch, &status, fds);
         return;
     }
-    if (got == sizeof status && status.kind == CSB_STATUS_FORKS &&
-        count == 1 && watch->forks.listener < 0) {
-        csb_forks_begin(&watch->forks, fds[0]);
+    if (got == sizeof status && status.kind == CSB_STATUS_LISTENER &&
+        count == 1 && watch->notify.listener < 0) {
+        csb_notify_take(&watch->notify, fds[0], status.filter);
         return;
     }
     for (int i = 0; got >= 0 && i < count; i++) {
@@ -193,8 +193,8 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
         set[POLL_INPUT].fd = watch->input.fd;
     }
     if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
-        csb_watch_clock() >= watch->forks.silent) {
-        set[POLL_FORKS].fd = watch->forks.listener;
+        csb_watch_clock() >= watch->notify.pace.silent) {
+        set[POLL_NOTIFY].fd = watch->notify.listener;
     }
     set[POLL_RELIEF].fd = watch->unattended ? watch->relief : -1;
     set[POLL_JOB].events = POLLOUT;
@@ -220,9 +220,9 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
         until = watch->meter.next;
     }
     if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
-        watch->forks.listener >= 0 && set[POLL_FORKS].fd < 0 &&
-        watch->forks.silent < until) {
-        until = watch->forks.silent;
+        watch->notify.listener >= 0 && set[POLL_NOTIFY].fd < 0 &&
+        watch->notify.pace.silent < until) {
+        until = watch->notify.pace.silent;
     }
     int64_t left = until - csb_watch_clock();
     if (left < 0 || csb_pipes_reserving(watch)) {
@@ -290,18 +290,22 @@ check_deadline(struct csb_watch *watch)
 }
 
 static void
-answer_fork(struct csb_watch *watch, short events)
+answer_notice(struct csb_watch *watch, short events)
 {
     if ((events & POLLIN) == 0) {
-        csb_close(&watch->forks.listener); /* nobody is left to ask */
+        csb_close(&watch->notify.listener); /* nobody is left to ask */
         return;
     }
-    int result = csb_forks_answer(&watch->forks, watch->cell, watch->init,
-                                  csb_watch_clock());
+    int result = csb_notify_answer(&watch->notify, watch->cell, watch->init,
+                                   watch->ready, csb_watch_clock());
     if (result < 0 && watch->ending == CSB_ENDING_NONE) {
         fail_meter(watch, result);
+    } else if (result == CSB_NOTICE_FATAL) {
+        csb_watch_end(watch, CSB_ENDING_DENIED);
     }
-    csb_meter_hurry(&watch->meter, csb_watch_clock());
+    if (result != CSB_NOTICE_NOTHING) {
+        csb_meter_hurry(&watch->meter, csb_watch_clock());
+    }
 }
 
 static void
@@ -324,8 +328,8 @@ handle(struct csb_watch *watch, const struct pollfd *set)
     if (set[POLL_INPUT].revents != 0) {
         csb_pipes_send(&watch->input);
     }
-    if (set[POLL_FORKS].revents != 0) {
-        answer_fork(watch, set[POLL_FORKS].revents);
+    if (set[POLL_NOTIFY].revents != 0) {
+        answer_notice(watch, set[POLL_NOTIFY].revents);
     }
     if (set[POLL_STATUS].revents != 0) {
         read_status(watch);
@@ -517,7 +521,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->relief);
     csb_close(&watch->init);
     csb_close(&watch->cell);
-    csb_close(&watch->forks.listener);
+    csb_notify_end(&watch->notify);
     csb_close(&watch->scratch);
     csb_cgroup_close(&watch->cgroup);
     csb_spot_remove(&watch->spot);

@@ -12,8 +12,8 @@
 
 #include "../common/frames.h"
 #include "cgroup.h"
-#include "forks.h"
 #include "meter.h"
+#include "notify.h"
 #include "receipt.h"
 
 enum csb_ending {
@@ -34,6 +34,7 @@ enum csb_ending {
     CSB_ENDING_TOO_BIG,   /* killed: it announced too long a result */
     CSB_ENDING_MALFORMED, /* killed: what it sent is no frame */
     CSB_ENDING_LOST,      /* the zygote died, and the cell with it */
+    CSB_ENDING_DENIED,    /* killed: by a call that no honest program makes */
     CSB_ENDING_UNSEALED,  /* its result is in a store that may still change */
 };
 
@@ -91,7 +92,7 @@ struct csb_watch {
     int unattended; /* the stand-in drives: it takes no output, and signals
                        are not its business */
     /* The state. */
-    struct csb_forks forks;
+    struct csb_notify notify;
     struct csb_meter meter;   /* its limits are set by the caller */
     int init;                 /* pidfd, -1 until SPAWNED */
     int cell;                 /* pidfd, the same */

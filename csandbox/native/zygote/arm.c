@@ -251,6 +251,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
 {
     struct csb_run *run = NULL;
     enum csb_step step = CSB_STEP_INIT;
+    int listened = 0;
     struct csb_cell cell = {
         .plan = zygote->plan,
         .limits = &request->limits,
@@ -259,6 +260,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
         .proc = zygote->proc,
         .status = fds[CSB_FD_STATUS],
         .scratch = -1,
+        .listened = &listened,
         .zygote = getpid(),
         .uid = request->uid,
         .directory = request->directory,

@@ -12,6 +12,7 @@
 
 #include "../common/fdio.h"
 #include "arm.h"
+#include "denied.h"
 
 const char csb_serve_doc[] = PyDoc_STR(
     "serve(preload, /)\n--\n\n"
@@ -276,6 +277,7 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
     if (csb_runs_make(&runs) < 0) {
         _exit(1);
     }
+    csb_denied_install();
     for (;;) {
         if (fill_poll_set(zygote, runs, &events) < 0) {
             _exit(1);

@@ -1,0 +1,144 @@
+"""csandbox explain: what a program tried that was denied, and its policy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PROGRAM = """\
+import socket, subprocess
+for _ in range(3):
+    try:
+        socket.socket()
+    except OSError:
+        pass
+try:
+    subprocess.run(["true"])
+except OSError:
+    pass
+try:
+    open("/etc/passwd")
+except OSError:
+    pass
+try:
+    import nosuchmodule
+except ImportError:
+    pass
+print("the program's own words")
+"""
+
+
+def explain(*words, outer=(), stdin=""):
+    return subprocess.run(
+        [
+            *(outer and [sys.executable, str(TESTS / "outer.py"), *outer]),
+            *(sys.executable, "-m", "csandbox", "explain", *words),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path]),
+        },
+        input=stdin,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "prog.py"
+    path.write_text(PROGRAM)
+    return str(path)
+
+
+def test_O04_what_was_refused_is_named_with_lines_and_counts(program):
+    done = explain(program)
+    assert done.returncode == 1
+    assert "prog.py:4: socket(AF_INET, SOCK_STREAM), 3 times" in done.stdout
+    assert "prog.py:12: open('/etc/passwd')" in done.stdout
+    assert "prog.py:16: import('nosuchmodule')" in done.stdout
+    assert f"csandbox run --processes 1 {program}" in done.stdout
+    assert "it ended well" in done.stdout
+
+
+def test_what_the_program_prints_goes_to_standard_error(program):
+    done = explain(program)
+    assert done.stderr == "the program's own words\n"
+
+
+def test_Y08_denied_calls_are_logged_for_machines(program):
+    done = explain("--json", program)
+    report = json.loads(done.stdout)
+    assert report["options"] == ["--processes", "1"]
+    assert report["system_calls_heard"] is True
+    found = {each["syscall"]: each for each in report["denied"]}
+    assert found["socket"]["count"] == 3
+    assert found["socket"]["category"] == "network"
+    assert found["open"]["line"] == "prog.py:12"
+
+
+def test_the_policy_that_it_names_is_enough():
+    program = "import os\nif not os.fork(): os._exit(0)\nos.wait()"
+    done = explain("--json", "-c", program)
+    options = json.loads(done.stdout)["options"]
+    again = explain("--json", *options, "-c", program)
+    assert json.loads(again.stdout)["denied"] == []
+    assert again.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["print(1)", "import sys; sys.exit(3)", "1/0", "import json, random"],
+)
+def test_nothing_denied_is_exit_code_0(program):
+    done = explain("-c", program)
+    assert done.returncode == 0
+    assert "tried nothing that was denied" in done.stdout
+
+
+def test_a_program_that_exits_has_its_account_too():
+    done = explain(
+        "-c", "import sys\ntry: open('/x')\nexcept OSError: sys.exit(3)"
+    )
+    assert done.returncode == 1
+    assert "open('/x')" in done.stdout
+
+
+def test_an_uncaught_error_is_told_once_and_shown():
+    done = explain("-c", "open('config.toml')")
+    assert done.returncode == 1
+    assert done.stdout.count("open('config.toml')") == 1
+    assert "2 times" not in done.stdout
+    assert "FileNotFoundError" in done.stderr
+
+
+def test_names_of_files_are_inert_where_they_are_shown():
+    done = explain("-c", "try: open('/\\x1b]0;x\\x07')\nexcept OSError: pass")
+    assert "\x1b" not in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_program_on_standard_input_is_explained():
+    done = explain("-", stdin="import os; os.fork()")
+    assert done.returncode == 1
+    assert "<stdin>:1: clone" in done.stdout
+
+
+def test_where_the_kernel_tells_nothing_it_says_so():
+    done = explain(
+        "-c",
+        "import socket; socket.socket()",
+        outer=("--namespaces", "--no-notify"),
+    )
+    assert done.returncode == 125
+    assert "no system calls" in done.stdout
+
+
+def test_a_bad_command_line_is_exit_code_2(tmp_path):
+    assert explain().returncode == 2
+    assert explain("/nonexistent.py").returncode == 2
+    assert explain("--processes", "-1", "-c", "1").returncode == 2
