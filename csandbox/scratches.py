@@ -91,7 +91,7 @@ def close() -> None:
 def _base(size: int) -> _Base:
     """Return the base on the first file system that has so much room."""
     failure = OSError(ENOSPC, os.strerror(ENOSPC))
-    for parent in (_MEMORY, tempfile.gettempdir()):
+    for parent in _parents():
         try:
             room = os.statvfs(parent)
             if room.f_bavail * room.f_frsize < size:
@@ -105,6 +105,12 @@ def _base(size: int) -> _Base:
             continue
         return _bases[parent]
     raise failure
+
+
+def _parents() -> Iterator[str]:
+    """Yield where a base may be, the best first."""
+    yield _MEMORY
+    yield tempfile.gettempdir()  # raises where all else is read-only
 
 
 def _sweep(parent: str) -> None:
