@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Place = tuple[int, int, str, str]  # of Zygote.start()
 
 _MEMORY = "/dev/shm"
-_NAME = re.compile(r"csandbox-\d+-\d+")
+_NAME = re.compile(r"csandbox-[0-9a-f]{16}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 8
 # To make files another user's, reach and remove them, and to kill.
@@ -39,8 +39,9 @@ class _Base:
 
     def __init__(self, parent: str, mode: int) -> None:
         self.parent = parent
-        for number in range(_ATTEMPTS):
-            self.path = f"{parent}/csandbox-{os.getpid()}-{number}"
+        for _ in range(_ATTEMPTS):
+            # A guest can learn its directory: of others it knows no name.
+            self.path = f"{parent}/csandbox-{os.urandom(8).hex()}"
             with suppress(FileExistsError, FileNotFoundError):
                 os.mkdir(self.path, 0o700)
                 self.fd = os.open(self.path, _DIRECTORY)
@@ -72,7 +73,7 @@ def place_for(size: int) -> Place:
     if not size:
         return uid, -1, "", ""
     base = _base(size)
-    return uid, base.fd, base.path, f"run-{number}"
+    return uid, base.fd, base.path, f"run-{os.urandom(8).hex()}"
 
 
 def forget() -> None:

@@ -449,6 +449,46 @@ for number in range(10**6):
     assert limit_of(run_guest(source, scratch="64K", timeout=30)) == "scratch"
 
 
+def test_room_that_is_only_asked_for_is_not_taken():
+    """posix_fallocate() could take a disk before anybody looks."""
+    source = """
+def grown(size):
+    with open('/tmp/x', 'ab') as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    info = os.stat('/tmp/x')
+    return info.st_size, info.st_blocks
+[grown(1 << 20), grown(1 << 10)]
+"""
+    assert value_of(source) == [(1 << 20, 0), (1 << 20, 0)]
+
+
+def test_files_are_so_few_that_the_host_can_remove_them_in_time():
+    source = """
+number = 0
+while True:
+    number += 1
+    open(f'/tmp/{number}', 'w').close()
+"""
+    began = time.monotonic()
+    result = run_guest(source, scratch="4G", memory="8G", timeout=30)
+    assert limit_of(result) == "scratch"
+    assert time.monotonic() - began < 15
+
+
+def test_one_run_knows_no_directory_of_another():
+    source = (
+        RAW
+        + """
+room = ctypes.create_string_buffer(4096)
+raw('getcwd', room, 4096)
+room.value.decode()
+"""
+    )
+    places = {pathlib.PurePath(value_of(source)).parent for _ in range(3)}
+    assert len(places) == 3
+    assert all(len(place.name) > 12 for place in places), places
+
+
 def test_deep_trees_are_bounded_and_removed():
     source = """
 import time
@@ -523,7 +563,7 @@ def test_nowhere_to_write(monkeypatch, tmp_path):
 
 
 def test_what_a_killed_host_left_is_swept(tmp_path):
-    left = tmp_path / "csandbox-1-0"
+    left = tmp_path / "csandbox-0123456789abcdef"
     (left / "run-1" / "tmp").mkdir(parents=True)
     (left / "run-1" / "tmp" / "x").touch()
     scratches._sweep(str(tmp_path))
