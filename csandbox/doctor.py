@@ -187,12 +187,30 @@ def _not_found(isolation: Isolation, seen: Surroundings) -> list[Missing]:
     """Return what a run gets where it is to be had, and has not got."""
     from csandbox import guarantees
 
-    found = []
-    if guarantees.CGROUP not in isolation.mechanisms:
-        found += _without_cgroup()
-    if guarantees.NOTIFY not in isolation.mechanisms:
-        found += _without_notify(seen)
-    return found
+    rows = {
+        guarantees.CGROUP: _without_cgroup,
+        guarantees.NOTIFY: lambda: _without_notify(seen),
+        guarantees.UID: _without_uid,
+    }
+    return [
+        row
+        for name, tell in rows.items()
+        if name not in isolation.mechanisms
+        for row in tell()
+    ]
+
+
+def _without_uid() -> list[Missing]:
+    from csandbox import guarantees
+
+    return [
+        Missing(
+            mechanism=guarantees.UID,
+            why="guests have this program's user id, and no power of it",
+            remedy=f"It takes {guarantees.NEEDS[guarantees.UID]}. "
+            "Nothing else hangs on it.",
+        )
+    ]
 
 
 def _without_cgroup() -> list[Missing]:
