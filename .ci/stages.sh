@@ -112,7 +112,7 @@ suite() { # PYTHON
 # What the stage `suite` leaves out: what the kernel, the C that runs before
 # and beside Python, and plain Python of ours do.  The stage `test` has them
 # twice; half of all the time is theirs.
-SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|fault_injection|hardening|limits|lockdown|processes|queue|real_pyperformance|refusals|relief|syscall_table)\.py$'
+SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|doctor|environments|fault_injection|hardening|limits|lockdown|processes|queue|real_pyperformance|refusals|relief|syscall_table.*|tier_landlock|tiers)\.py$'
 
 # The tests of the files whose names begin with one of these letters.
 sanitizers() { # LETTERS
@@ -131,9 +131,10 @@ sanitizers() { # LETTERS
 # What the stage `sanitizers` leaves out.  Files: one reads all of its address
 # space, which is terabytes wide here; one builds the project itself, without
 # sanitizers; those of real input take minutes and are about Python code, and
-# so are the command, the queue, policies and rules of the source; the bombs
-# fill memory, and ASan's allocator ends the process that is refused some.
-NOT_SANITIZED='/test_(bombs|cli|escape_memory|parity_python|policy|queue|readme|real_.*|source_rules|text)\.py$'
+# so are the command, the queue, policies, doctor and rules of the source;
+# attacks on the kernel run no other C of ours than any run; the bombs fill
+# memory, and ASan's allocator ends the process that is refused some.
+NOT_SANITIZED='/test_(bombs|cli|doctor|environments|escape_(files|kernel|memory|network|runs)|parity_.*|policy|queue|readme|real_.*|source_rules|syscall_table.*|text)\.py$'
 NOT_SANITIZED_TESTS=(
     # As the bombs do.
     --deselect=tests/test_limits.py::test_a_full_heap_is_told_of_by_its_exception
@@ -182,6 +183,54 @@ lint() {
         CC=$compiler CSANDBOX_WERROR=1 .venv/bin/pip install -q -e .
     done
     bash .ci/lint.sh .venv/bin
+}
+
+# Tries csandbox in each environment of tests/environments, and attacks it in
+# most.
+environments() {
+    local name escapes failed=''
+    apt-get install -qq -y --no-install-recommends runc
+    build "$SUITE-environments" /usr/bin/python3
+    CSANDBOX_DOCKER_PROFILE=$(fetch_docker_profile)
+    export CSANDBOX_DOCKER_PROFILE
+    while read -r name _ _ escapes _; do
+        within "$name" --smoke || failed+=" $name"
+        if [ "$escapes" = escapes ]; then
+            within "$name" --escapes || failed+=" $name"
+        fi
+    done < <(.venv/bin/python tests/environments/run --list)
+    nothing_is_left || failed+=' nothing_is_left'
+    echo "environments where something failed:${failed:- none}"
+    [ -z "$failed" ]
+}
+
+within() { # ENVIRONMENT OPTION
+    local began=$SECONDS status=0
+    echo "-- $1 $2"
+    mkdir --mode=1777 tmp
+    TMPDIR=$PWD/tmp CSANDBOX_SMOKE_LOG=$PWD/tmp/log timeout --kill-after=10 \
+        300 .venv/bin/python tests/environments/run "$1" "$2" \
+        < /dev/null || status=$?
+    echo "-- $1 $2: exit status $status, $((SECONDS - began)) s"
+    if [ -e tmp/log ]; then cat tmp/log; fi
+    rm -r tmp
+    return $status
+}
+
+# Debian's package of Docker's sources has it.
+fetch_docker_profile() {
+    mkdir "$CI_WORK/docker"
+    cd "$CI_WORK/docker"
+    apt-get download -qq golang-github-docker-docker-dev >&2
+    dpkg-deb -x ./*.deb .
+    find "$PWD" -path '*/profiles/seccomp/default.json'
+}
+
+nothing_is_left() {
+    if grep csandbox- /proc/mounts \
+        || find /sys/fs/cgroup -maxdepth 3 -name 'csandbox-[0-9]*' | grep .; then
+        return 1
+    fi
 }
 
 packaging() {

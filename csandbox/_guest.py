@@ -73,7 +73,8 @@ _NO_ROOM = pickle.dumps(
     {"type": "MemoryError", "traceback": "", "message": ""}, PROTOCOL
 )
 # Address space that every cell has beyond its limit, to tell of its end.  Not
-# a bytearray, which is written to: each fork would share so many pages.
+# a bytearray, whose zeros are written: each fork would have so many pages to
+# share and to let go.
 _spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
 _order = sys.byteorder
 

@@ -122,13 +122,13 @@ def _look(event, arguments) -> None:
     try:
         if event == "import":
             if _is_asked_by_program():
-                _note("module", arguments[0])
+                _remember("module", arguments[0])
         elif event == "open":
             path, _, flags = arguments
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            _note("write" if writes else "read", path)
+            _remember("write" if writes else "read", path)
         elif event in ("os.listdir", "os.scandir", "os.chdir"):
-            _note("read", arguments[0])
+            _remember("read", arguments[0])
     except BaseException:
         return  # a program ends by its own errors only
 
@@ -144,7 +144,7 @@ def _is_asked_by_program():
     return False
 
 
-def _note(kind, name) -> None:
+def _remember(kind, name) -> None:
     if isinstance(name, (bytes, os.PathLike)):
         name = os.fsdecode(name)
     if not isinstance(name, str) or len(_watched) >= WATCHED_LIMIT:

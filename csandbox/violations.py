@@ -83,7 +83,9 @@ def _of_file(told: object) -> Violation | None:
     if type(kind) is not str or type(path) is not str or not path:
         return None
     path = path[:PATH_LIMIT]
-    place = line[:PATH_LIMIT] if type(line) is str and line else None
+    place = (
+        repr(line[:PATH_LIMIT])[1:-1] if type(line) is str and line else None
+    )
     if kind == "module":
         return _file(
             "import", path, place, f"no module {path!r}", _MODULE_HINT

@@ -250,7 +250,8 @@ class Attack:
 
 def outside_of_tmp():
     """Return a new directory that a cell without a view could reach."""
-    made = tempfile.mkdtemp(prefix="csandbox-test-", dir="/var/tmp")
+    place = os.environ.get("CSANDBOX_OUTSIDE", "/var/tmp")
+    made = tempfile.mkdtemp(prefix="csandbox-test-", dir=place)
     os.chmod(made, 0o755)
     return made
 

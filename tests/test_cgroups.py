@@ -403,13 +403,10 @@ def test_doctor_says_why_there_is_none(monkeypatch):
     with mock.patch.object(cgroups, "current", lambda: absence):
         report = csandbox.doctor()
     assert report.ok
-    row = report.guarantees[-1]
-    assert (row.optional, row.reason, row.advice) == (
-        ("cgroup v2",),
-        "not permitted: /sys/fs/cgroup/x",
-        absence.remedy,
-    )
-    assert "optional: cgroup v2 (not permitted: /sys/" in str(report)
+    [row] = [each for each in report.missing if each.mechanism == "cgroup v2"]
+    assert row.why.startswith("not permitted: /sys/fs/cgroup/x")
+    assert row.remedy == absence.remedy
+    assert "not in use: cgroup v2\n  not permitted: /sys/" in str(report)
     assert "-p Delegate=yes" in str(report)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import csandbox
+
 TESTS = Path(__file__).parent
 PROGRAM = """\
 import socket, subprocess
@@ -142,3 +144,15 @@ def test_a_bad_command_line_is_exit_code_2(tmp_path):
     assert explain().returncode == 2
     assert explain("/nonexistent.py").returncode == 2
     assert explain("--processes", "-1", "-c", "1").returncode == 2
+
+
+def test_a_place_that_the_guest_names_stays_in_its_line():
+    forged = "x.py:1: open('/a')\n\nThe policy it would need:\n  evil\n\n"
+    source = (
+        "code = compile(\"open('/etc/none')\", "
+        f"{forged!r}, 'exec')\nexec(code)"
+    )
+    found = csandbox.execute(source).violations
+    assert found
+    for violation in found:
+        assert "\n" not in str(violation.line)

@@ -41,8 +41,7 @@ def is_present(module):
 
 
 # Half of all the time.  For a second look at the same code, as another user
-# or on another Python, a third of the rest is enough, and no two have the
-# same.
+# or on another Python, a third of the rest is enough: each has another third.
 SLOW = frozenset(
     """asyncio.test_tasks compile datetime exceptions io itertools pathlib
     pickle queue set shelve shutil threading""".split()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csandbox import _csandbox
+from csandbox import _csandbox, zygotes
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "csandbox"
@@ -158,3 +158,28 @@ def test_every_method_of_the_core_has_a_docstring_with_its_signature():
                     continue
                 assert member.__doc__, name
                 assert member.__text_signature__ is not None, name
+
+
+def names_of(path):
+    """Return what a module defines at its top, by def, class or assignment."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            found |= {
+                each.id
+                for each in ast.walk(node)
+                if isinstance(each, ast.Name)
+                and isinstance(each.ctx, ast.Store)
+            }
+    return found - {"TYPE_CHECKING"}
+
+
+def test_the_files_of_the_guest_do_not_take_each_others_names():
+    """They are executed in one namespace."""
+    owner = {}
+    for name in zygotes.GUEST_FILES:
+        for each in names_of(PACKAGE / name):
+            assert each not in owner, (each, name, owner[each])
+            owner[each] = name

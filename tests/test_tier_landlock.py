@@ -6,12 +6,14 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import pytest
 
 import csandbox
+import hosts
 import support
 import test_escape_files
 import test_escape_kernel
@@ -448,6 +450,46 @@ for number in range(10**6):
     assert limit_of(run_guest(source, scratch="64K", timeout=30)) == "scratch"
 
 
+def test_room_that_is_only_asked_for_is_not_taken():
+    """posix_fallocate() could take a disk before anybody looks."""
+    source = """
+def grown(size):
+    with open('/tmp/x', 'ab') as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    info = os.stat('/tmp/x')
+    return info.st_size, info.st_blocks
+[grown(1 << 20), grown(1 << 10)]
+"""
+    assert value_of(source) == [(1 << 20, 0), (1 << 20, 0)]
+
+
+def test_files_are_so_few_that_the_host_can_remove_them_in_time():
+    source = """
+number = 0
+while True:
+    number += 1
+    open(f'/tmp/{number}', 'w').close()
+"""
+    began = time.monotonic()
+    result = run_guest(source, scratch="4G", memory="8G", timeout=30)
+    assert limit_of(result) == "scratch"
+    assert time.monotonic() - began < 15
+
+
+def test_one_run_knows_no_directory_of_another():
+    source = (
+        RAW
+        + """
+room = ctypes.create_string_buffer(4096)
+raw('getcwd', room, 4096)
+room.value.decode()
+"""
+    )
+    places = {pathlib.PurePath(value_of(source)).parent for _ in range(3)}
+    assert len(places) == 3
+    assert all(len(place.name) > 12 for place in places), places
+
+
 def test_deep_trees_are_bounded_and_removed():
     source = """
 import time
@@ -522,7 +564,7 @@ def test_nowhere_to_write(monkeypatch, tmp_path):
 
 
 def test_what_a_killed_host_left_is_swept(tmp_path):
-    left = tmp_path / "csandbox-1-0"
+    left = tmp_path / "csandbox-0123456789abcdef"
     (left / "run-1" / "tmp").mkdir(parents=True)
     (left / "run-1" / "tmp" / "x").touch()
     scratches._sweep(str(tmp_path))
@@ -540,20 +582,17 @@ def test_what_a_living_host_has_is_not_swept(tmp_path):
 # --- who it is ---------------------------------------------------------------
 
 
-@pytest.mark.skipif(not scratches._own_uids(), reason="no user to give")
-def test_each_run_is_a_user_of_its_own():
+def test_each_run_is_a_user_of_its_own_if_there_are_any_to_give():
     first, second = (run_guest("os.getresuid()") for _ in range(2))
     assert first.value == (first.isolation.uid,) * 3
-    assert first.value != second.value != (0, 0, 0)
-    assert "own user id" in first.isolation.mechanisms
-    assert value_of("os.getresgid(), os.getgroups()")[1] == []
-
-
-@pytest.mark.skipif(bool(scratches._own_uids()), reason="has users to give")
-def test_without_users_to_give_it_is_who_the_host_is():
-    result = run_guest("os.getuid()")
-    assert result.value == os.getuid() == result.isolation.uid
-    assert "own user id" not in result.isolation.mechanisms
+    told = "own user id" in first.isolation.mechanisms
+    if scratches._own_uids():
+        assert told
+        assert first.value != second.value != (0, 0, 0)
+        assert value_of("os.getresgid(), os.getgroups()")[1] == []
+    else:
+        assert not told
+        assert first.isolation.uid == os.getuid()
 
 
 def test_start_by_a_fork_of_the_host():
@@ -640,8 +679,9 @@ def zygote_pid():
 
 
 def is_gone(pid):
+    """Whether it ends soon; as PID 1 this process may have its zombie."""
     for _ in range(200):
-        if not os.path.exists(f"/proc/{pid}"):
+        if hosts.state(pid) == "Z":
             return True
         time.sleep(0.02)
     return False
@@ -681,6 +721,84 @@ def test_the_end_of_the_host_ends_zygote_and_cells():
     assert os.path.isdir(base)
     scratches._sweep(os.path.dirname(base))
     assert not os.path.exists(base)
+
+
+GIVES_UP_ROOT = """
+import os, sys
+import csandbox
+def value():
+    return csandbox.run("open('/tmp/x', 'w').close(); 1")
+found = [value()]
+pid = os.fork()
+if not pid:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+    os._exit(value())
+found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+found.append(value())
+assert found == [1, 1, 1], found
+"""
+
+
+@pytest.mark.parametrize("outer", [(), ("--no-pidfd",)])
+def test_a_host_may_give_up_root(outer):
+    """As servers do, before or after their first run."""
+    if not scratches._own_uids():
+        return  # then there is nothing to give up, or nobody could go on
+    here = pathlib.Path(__file__).parent
+    program = [sys.executable, "-c", GIVES_UP_ROOT]
+    done = subprocess.run(
+        [sys.executable, here / "outer.py", *outer, *program],
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # What only root could remove: the next root does.
+    for parent in scratches._parents():
+        scratches._sweep(parent)
+
+
+LEAVES = """
+import multiprocessing, os, csandbox
+from csandbox import scratches, tiers, zygotes
+real = zygotes.build_plan
+BARE = zygotes.BARE_MECHANISMS
+def run():
+    template = zygotes.Template(mechanisms=BARE)
+    return csandbox.sandbox._execute(*job(), template=template)
+def job():
+    from csandbox import jobs
+    job, cargo, policy = jobs.prepare("1", (), None, None, None, None, {})
+    return {**job, "on_unsupported": "error"}, cargo, b"", policy
+import csandbox.sandbox
+run()
+base, = scratches._bases.values()
+worker = multiprocessing.get_context("fork").Process(target=run)
+worker.start()
+worker.join()
+after_worker = os.listdir(base.parent)
+if os.fork() == 0:
+    run()
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_workers_and_forks_leave_no_directory():
+    """They end by _exit(): multiprocessing is asked, the rest is swept."""
+    place = tempfile.mkdtemp(dir="/var/tmp")
+    os.chmod(place, 0o711)  # runs may have users of their own
+    program = f"""
+from csandbox import scratches
+scratches._MEMORY = {place!r}
+{LEAVES}
+import hosts
+hosts.show(len(after_worker))
+"""
+    assert hosts.run(program) == 1
+    os.rmdir(place)
 
 
 def test_a_hundred_runs_at_once():

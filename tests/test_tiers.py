@@ -22,7 +22,7 @@ import pytest
 
 import csandbox
 import hosts
-from csandbox import _csandbox, guarantees, tiers, zygotes
+from csandbox import _csandbox, forking, guarantees, tiers, zygotes
 from csandbox.errors import UnavailableError
 from csandbox.policy import REQUIRABLE, Policy
 from csandbox.zygotes import Template
@@ -69,6 +69,7 @@ def fails(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(tiers, "_choice", tiers._Choice())
         patch.setattr(zygotes, "_registry", zygotes._Registry())
+        patch.setattr(forking, "_plans", {})
         patch.setattr(_csandbox, "build_plan", build)
         yield faults
         zygotes._registry.close()

@@ -108,7 +108,7 @@ do_stat(int directory, const char *path, struct stat *ret_info, long flags)
 static long
 do_access(int directory, const char *path, long mode)
 {
-    struct stat info;
+    struct stat info = {.st_mode = 0};
     char room[LONGEST];
     struct csb_place place;
     long result = look(directory, path, &info);
@@ -150,6 +150,25 @@ do_truncate(const char *path, long size)
     long result = csb_raw(SYS_ftruncate, fd, size, 0, 0, 0);
     csb_emulate_close(fd);
     return result;
+}
+
+/* As where a file can have holes: it grows, and takes no room yet. */
+static long
+do_fallocate(int fd, long mode, long from, long size)
+{
+    struct stat info = {.st_mode = 0};
+    long end;
+    if (mode != 0) {
+        return -EOPNOTSUPP;
+    }
+    if (from < 0 || size <= 0 || __builtin_add_overflow(from, size, &end)) {
+        return -EINVAL;
+    }
+    long result = csb_raw(SYS_fstat, fd, (long)&info, 0, 0, 0);
+    if (result < 0 || info.st_size >= end) {
+        return result;
+    }
+    return csb_raw(SYS_ftruncate, fd, end, 0, 0, 0);
 }
 
 /* --- directories --------------------------------------------------------- */
@@ -324,6 +343,8 @@ dispatch(long nr, const long *a)
         return a[1] == 0 ? 0 : do_exist((int)a[0], (char *)a[1]);
     case SYS_truncate:
         return do_truncate((char *)a[0], a[1]);
+    case SYS_fallocate:
+        return do_fallocate((int)a[0], a[1], a[2], a[3]);
     case SYS_fcntl:
         return do_fcntl((int)a[1], (struct flock *)a[2]);
     case SYS_uname:

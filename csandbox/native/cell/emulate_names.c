@@ -30,7 +30,7 @@ rename_plainly(int from_directory, const char *from, int to_directory,
 static int
 is_open(const struct stat *file)
 {
-    struct stat info;
+    struct stat info = {.st_mode = 0};
     for (int fd = 0; fd < CSB_EMULATED_FDS; fd++) {
         if (csb_raw(SYS_fstat, fd, (long)&info, 0, 0, 0) == 0 &&
             info.st_ino == file->st_ino && info.st_dev == file->st_dev) {
@@ -44,7 +44,7 @@ is_open(const struct stat *file)
 static void
 empty(const char *path)
 {
-    struct stat info;
+    struct stat info = {.st_mode = 0};
     long fd = csb_emulate_open(AT_FDCWD, path, O_WRONLY | O_NONBLOCK, 0);
     if (fd < 0) {
         return;
@@ -133,7 +133,7 @@ csb_emulate_rename(int from_directory, const char *from, int to_directory,
                    const char *to, long flags)
 {
     char room[LONGEST], other_room[LONGEST];
-    struct csb_place one, other;
+    struct csb_place one, other = {.path = NULL};
     long result = csb_emulate_place(from, room, &one);
     if (result == 0) {
         result = csb_emulate_place(to, other_room, &other);

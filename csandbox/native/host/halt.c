@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "procfs.h"
 
@@ -42,11 +44,17 @@ all_stand(pid_t pid)
     return stand;
 }
 
+static int
+send(int pidfd, int number)
+{
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
+}
+
 void
-csb_halt(pid_t pid)
+csb_halt(int pidfd, pid_t pid)
 {
     const struct timespec pause = {.tv_nsec = PAUSE};
-    if (kill(pid, SIGSTOP) < 0) {
+    if (send(pidfd, SIGSTOP) < 0) {
         return; /* it has ended */
     }
     for (int i = 0; i < LOOKS && !all_stand(pid); i++) {
@@ -55,7 +63,7 @@ csb_halt(pid_t pid)
 }
 
 void
-csb_halt_end(pid_t pid)
+csb_halt_end(int pidfd)
 {
-    (void)kill(pid, SIGCONT); /* it may have ended */
+    (void)send(pidfd, SIGCONT); /* it may have ended */
 }

@@ -5,11 +5,12 @@
 
 #include <sys/types.h>
 
-/* Stops a process of this user's and waits, a few milliseconds at most, until
- * all of its threads stand. */
-void csb_halt(pid_t pid);
+/* Stops a process and waits, a few milliseconds at most, until all of its
+ * threads stand.  By its pidfd, as its number may be another's by now: without
+ * one, -1, nothing is stopped. */
+void csb_halt(int pidfd, pid_t pid);
 
 /* Lets it go on. */
-void csb_halt_end(pid_t pid);
+void csb_halt_end(int pidfd);
 
 #endif

@@ -179,9 +179,9 @@ measure_spot(const struct csb_meter *meter, uint64_t *ret_bytes,
     if (result == 0 && *ret_files <= CSB_SPOT_OWN_FILES) {
         return 0;
     }
-    csb_halt(meter->pid);
+    csb_halt(meter->cell, meter->pid);
     result = csb_spot_measure(meter->spot, ret_bytes, ret_files);
-    csb_halt_end(meter->pid);
+    csb_halt_end(meter->cell);
     return result;
 }
 
@@ -401,7 +401,8 @@ static void
 plan_next(struct csb_meter *meter, int64_t now, int64_t shortest)
 {
     int64_t pace = at_once(meter);
-    int64_t wait = meter->several ? LONGEST_OF_SEVERAL : LONGEST;
+    int64_t wait =
+        meter->several || meter->bare ? LONGEST_OF_SEVERAL : LONGEST;
     uint64_t room = meter->memory < meter->memory_limit
                         ? meter->memory_limit - meter->memory
                         : 0;

@@ -17,8 +17,8 @@
 
 /* So many denials are answered at once; then one in a while, so that a flood
  * of them waits, and not the host's processors. */
-#define DENIALS_AT_ONCE 256
-#define DENIAL_PERIOD 1000000ll /* ns */
+#define ANSWERS_AT_ONCE 256
+#define ANSWER_PERIOD 1000000ll /* ns */
 
 void
 csb_notify_take(struct csb_notify *notify, int listener, unsigned filter)
@@ -76,6 +76,15 @@ note(struct csb_notify *notify, const struct seccomp_notif *request,
     csb_violations_note(violations, (pid_t)request->pid, &violation, now);
 }
 
+/* Who asks for many waits for them: a flood shall not keep the host busy. */
+static void
+count_answer(struct csb_notify *notify, int64_t now)
+{
+    if (++notify->answered > ANSWERS_AT_ONCE) {
+        csb_pace_hush(&notify->pace, now, ANSWER_PERIOD);
+    }
+}
+
 static int
 deny(struct csb_notify *notify, const struct seccomp_notif *request,
      const char *name, int guest, int64_t now)
@@ -92,9 +101,7 @@ deny(struct csb_notify *notify, const struct seccomp_notif *request,
     if (fatal) {
         return CSB_NOTICE_FATAL;
     }
-    if (++notify->denied > DENIALS_AT_ONCE) {
-        csb_pace_hush(&notify->pace, now, DENIAL_PERIOD);
-    }
+    count_answer(notify, now);
     /* ENOENT: who asked has been killed. */
     (void)respond(notify, request->id, err, 0, 0);
     return CSB_NOTICE_NOTHING;
@@ -148,6 +155,7 @@ answer_question(struct csb_notify *notify, const struct seccomp_notif *request,
         value = csb_violations_answer(notify->violations, (pid_t)request->pid,
                                       arguments, now);
     }
+    count_answer(notify, now);
     (void)respond(notify, request->id, 0, value, 0);
 }
 

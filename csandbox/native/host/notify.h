@@ -10,9 +10,9 @@
 #include "violations.h"
 
 struct csb_notify {
-    int listener;    /* owned; -1: nothing is told */
-    unsigned filter; /* enum csb_filter_flag */
-    uint64_t denied; /* calls */
+    int listener;      /* owned; -1: nothing is told */
+    unsigned filter;   /* enum csb_filter_flag */
+    uint64_t answered; /* calls and questions */
     struct csb_pace pace;
     struct csb_violations *violations; /* malloc'd at the first; or NULL */
     struct csb_forks forks;

@@ -190,7 +190,7 @@ fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
             watch->job.sent < watch->job.size ? watch->job.fd : -1;
         set[POLL_INPUT].fd = watch->input.fd;
     }
-    if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
+    if (watch->ending == CSB_ENDING_NONE && is_spawned(watch) &&
         csb_watch_clock() >= watch->notify.pace.silent) {
         set[POLL_NOTIFY].fd = watch->notify.listener;
     }
@@ -217,7 +217,7 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
     if (is_metered(watch) && watch->meter.next < until) {
         until = watch->meter.next;
     }
-    if (watch->ending == CSB_ENDING_NONE && watch->init >= 0 &&
+    if (watch->ending == CSB_ENDING_NONE && is_spawned(watch) &&
         watch->notify.listener >= 0 && set[POLL_NOTIFY].fd < 0 &&
         watch->notify.pace.silent < until) {
         until = watch->notify.pace.silent;
