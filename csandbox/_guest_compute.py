@@ -155,5 +155,11 @@ def _fill_in_order(parts, end) -> None:
                 done, rest = done + count, rest[count:]
 
 
+def _never_wait():
+    """Other calls than those of a job would be needed."""
+    return False
+
+
+_wait_awhile = _never_wait
 preload, _read_job = _preload_to_compute, _read_job_and_room
 room_of_store, fill_store = _room_of_store, _fill_in_order

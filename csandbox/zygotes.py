@@ -191,9 +191,11 @@ def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
 
 def wants_successor(template: Template, policy: Policy) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
-    # What a run has of its own, a directory or a cgroup, comes with its cell.
+    # What a run has of its own, a directory or a cgroup, comes with its cell;
+    # and one that may only compute has no call to wait with.
     return (
         not template.is_bare
+        and not template.compute
         and _registry.armed.wants(_kind(template, policy))
         and not isinstance(cgroups.current(), cgroups.Base)
     )
