@@ -20,6 +20,9 @@
 /* Frames that are looked at for one of the guest's own program. */
 #define FRAMES_MAX 100
 
+/* enum csb_denial_where, of all cells of this zygote. */
+static unsigned kind_of_cell;
+
 /* --- where --------------------------------------------------------------- */
 
 /* Not of Python's library, of a package or of our side: a person looks for a
@@ -123,7 +126,8 @@ describe(int err, char ret_text[CSB_DENIAL_ROOM])
     if (denial == NULL) {
         return 0;
     }
-    csb_denial_describe(denial, arguments, err == EAGAIN, ret_text);
+    unsigned limited = err == EAGAIN ? CSB_DENIAL_LIMITED : 0u;
+    csb_denial_describe(denial, arguments, kind_of_cell | limited, ret_text);
     return 1;
 }
 
@@ -184,8 +188,10 @@ init_and_tell(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 void
-csb_denied_install(void)
+csb_denied_install(const struct csb_plan *plan)
 {
+    kind_of_cell = (csb_plan_is_bare(plan) ? CSB_DENIAL_BARE : 0u) |
+                   (plan->compute ? CSB_DENIAL_COMPUTE : 0u);
     /* Not OSError itself, whose new() would not choose their types then. */
     ((PyTypeObject *)PyExc_PermissionError)->tp_init = init_and_tell;
     ((PyTypeObject *)PyExc_BlockingIOError)->tp_init = init_and_tell;
