@@ -13,6 +13,7 @@ import builtins
 import gc
 import io
 import linecache
+import mmap
 import os
 import pickle
 import signal
@@ -63,8 +64,10 @@ _NOTHING = b"\x80\4}."  # the pickle of no inputs
 _NO_ROOM = pickle.dumps(
     {"type": "MemoryError", "traceback": "", "message": ""}, PROTOCOL
 )
-# Address space that every cell has beyond its limit, to tell of its end.
-_spare = [bytearray(8 * 1024 * 1024)]
+# Address space that every cell has beyond its limit, to tell of its end.  Not
+# a bytearray, whose zeros are written: each fork would have so many pages to
+# share and to let go.
+_spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
 _order = sys.byteorder
 
 

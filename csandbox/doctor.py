@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from csandbox.errors import SandboxError, UnavailableError
+import sys
+
+from csandbox.errors import Cancelled, SandboxError, UnavailableError
 from csandbox.result import Record
 
 TYPE_CHECKING = False
@@ -107,8 +109,11 @@ def doctor() -> Report:
     """Make a trial run and report what confined it.
 
     Takes as long as a first run, and leaves nothing behind.  It never
-    raises for what this machine cannot do: the report says it.
+    raises for what this machine cannot do: the report says it.  Raises
+    Cancelled while the interpreter shuts down.
     """
+    if sys.is_finalizing():
+        raise Cancelled("the interpreter is shutting down")
     from csandbox import surroundings
 
     seen = surroundings.look()
@@ -123,15 +128,17 @@ def doctor() -> Report:
 
 def _trial() -> Result:
     from csandbox import tiers
+    from csandbox.policy import YEAR
     from csandbox.sandbox import execute
 
+    # As long as it takes: a full queue says nothing of the machine.
     try:
-        return execute("1 + 1")
+        return execute("1 + 1", queue_timeout=YEAR)
     except UnavailableError:
         tier = tiers.current()
         if tier is None or tier.name != "compute":
             raise
-    return execute("1 + 1", profile="compute")
+    return execute("1 + 1", profile="compute", queue_timeout=YEAR)
 
 
 def _confined(isolation: Isolation, seen: Surroundings) -> Report:
@@ -180,12 +187,30 @@ def _not_found(isolation: Isolation, seen: Surroundings) -> list[Missing]:
     """Return what a run gets where it is to be had, and has not got."""
     from csandbox import guarantees
 
-    found = []
-    if guarantees.CGROUP not in isolation.mechanisms:
-        found += _without_cgroup()
-    if guarantees.NOTIFY not in isolation.mechanisms:
-        found += _without_notify(seen)
-    return found
+    rows = {
+        guarantees.CGROUP: _without_cgroup,
+        guarantees.NOTIFY: lambda: _without_notify(seen),
+        guarantees.UID: _without_uid,
+    }
+    return [
+        row
+        for name, tell in rows.items()
+        if name not in isolation.mechanisms
+        for row in tell()
+    ]
+
+
+def _without_uid() -> list[Missing]:
+    from csandbox import guarantees
+
+    return [
+        Missing(
+            mechanism=guarantees.UID,
+            why="guests have this program's user id, and no power of it",
+            remedy=f"It takes {guarantees.NEEDS[guarantees.UID]}. "
+            "Nothing else hangs on it.",
+        )
+    ]
 
 
 def _without_cgroup() -> list[Missing]:

@@ -96,7 +96,8 @@ NEEDS = {
     LIMITS: "prlimit64, which a seccomp profile may refuse",
     NOTIFY: "Linux 5.5, and an outer seccomp filter without a listener",
     CGROUP: "a delegated cgroup v2 with memory and pids",
-    UID: "root with CAP_SETUID and CAP_SETGID",
+    UID: "root with its usual capabilities and, without namespaces, a Python "
+    "that any user can read, not one below /root",
 }
 
 

@@ -184,7 +184,7 @@ def remedy(step: str, errno: int) -> tuple[str, str]:
     """Return the guarantee that a failed step was for, and what to do."""
     guarantee, texts = _STEPS.get(step, ("", {}))
     if errno in (EMFILE, ENFILE):
-        return guarantee, _TOO_MANY
+        return "", _TOO_MANY  # whatever it was wanted for
     if step not in _STEPS:
         for prefix, name in _BY_PREFIX.items():
             if step.startswith(prefix):

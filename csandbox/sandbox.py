@@ -263,6 +263,7 @@ def _template(policy: Policy) -> Template:
         several=policy.processes > 0,
         threads=threads if threads < cores() else 0,
         compute=policy.profile == "compute",
+        user=zygotes.changed_user(),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from contextlib import suppress
 from errno import EACCES, EAGAIN, ENOSPC
@@ -57,9 +58,10 @@ class _Base:
         os.close(self.fd)
 
 
-_bases: dict[str, _Base] = {}
+# By the directory that they are in, and the user this process was.
+_bases: dict[tuple[str, int], _Base] = {}
 _numbers = count(1)
-_uids: tuple[int, ...] | None = None
+_uids: dict[int, tuple[int, ...]] = {}  # by the user this process is
 
 
 def place_for(size: int) -> Place:
@@ -84,9 +86,14 @@ def forget() -> None:
 
 
 def close() -> None:
-    """Remove all directories, as the process exits."""
+    """Remove all directories, as the process exits.
+
+    Those of its forks too that have ended without doing so themselves.
+    """
     while _bases:
-        _bases.popitem()[1].remove()
+        _, base = _bases.popitem()
+        base.remove()
+        _sweep(base.parent)
 
 
 def _base(size: int) -> _Base:
@@ -97,15 +104,24 @@ def _base(size: int) -> _Base:
             room = os.statvfs(parent)
             if room.f_bavail * room.f_frsize < size:
                 continue
-            if parent not in _bases:
+            key = parent, os.geteuid()
+            if key not in _bases:
                 _sweep(parent)
                 mode = 0o711 if _own_uids() else 0o700
-                _bases[parent] = _Base(parent, mode)
+                _bases[key] = _Base(parent, mode)
+                _close_at_end_of_worker()
         except OSError as error:
             failure = error
             continue
-        return _bases[parent]
+        return _bases[key]
     raise failure
+
+
+def _close_at_end_of_worker() -> None:
+    """Have multiprocessing call close(): its workers run no exit functions."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, close, exitpriority=0)
 
 
 def _parents() -> Iterator[str]:
@@ -156,11 +172,11 @@ def _is_at(fd: int, path: str) -> bool:
 
 def _own_uids() -> tuple[int, ...]:
     """Return user ids that runs can get, if this process can give any."""
-    global _uids
-    if _uids is None:
+    user = os.geteuid()
+    if user not in _uids:
         usable = _has_capabilities() and all(map(_is_open_to_all, _needed()))
-        _uids = unused_uids() if usable else ()
-    return _uids
+        _uids[user] = unused_uids() if usable else ()
+    return _uids[user]
 
 
 def _has_capabilities() -> bool:

@@ -21,7 +21,7 @@ class Surroundings(Record):
     `kernel` is its version, `lsm` the security modules in use, `apparmor` the
     profile that this process runs under, `sysctls` the values of those that
     `look` knows, `seccomp` whether a filter came with the process,
-    `container` a word for what it runs in, `hidepid` that option of /proc.
+    `container` a word for what it runs in.
     """
 
     kernel: tuple[int, int] = (0, 0)
@@ -30,10 +30,8 @@ class Surroundings(Record):
     apparmor_loaded: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()
     seccomp: bool = False
-    no_new_privs: bool = False
     container: str = ""
     chroot: bool = False
-    hidepid: str = ""
     root: bool = False
 
     def sysctl(self, name: str) -> str:
@@ -78,10 +76,8 @@ def look(top: str = "/") -> Surroundings:
         apparmor_loaded=read("sys/module/apparmor/parameters/enabled") == "Y",
         sysctls=tuple((name, each) for name, each in values.items() if each),
         seccomp=_field(status, "Seccomp") == "2",
-        no_new_privs=_field(status, "NoNewPrivs") == "1",
         container=_container(top, mounts),
         chroot=_is_chroot(mounts),
-        hidepid=_hidepid(mounts),
         root=os.geteuid() == 0,
     )
 
@@ -130,11 +126,3 @@ def _is_chroot(mountinfo: str) -> bool:
     """Whether the root of this process is not the root of a mount."""
     mounts = _mounts(mountinfo)
     return bool(mounts) and not any(each[1] == "/" for each in mounts)
-
-
-def _hidepid(mountinfo: str) -> str:
-    for _, target, options, more, _ in _mounts(mountinfo):
-        if target == "/proc":
-            found = re.search(r"\bhidepid=(\w+)", f"{options},{more}")
-            return found[1] if found and found[1] not in ("0", "off") else ""
-    return ""

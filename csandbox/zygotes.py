@@ -89,6 +89,7 @@ class Template(Record):
     several: bool = False  # runs may have more than one process
     threads: int = 0  # of libraries that are preloaded; 0: as they like
     compute: bool = False  # no file, thread or process after preload
+    user: int = -1  # whose process starts it; -1: who it was first
     mechanisms: int = ALL_MECHANISMS
     fault: tuple[str, int] | None = None
 
@@ -118,6 +119,7 @@ class _Registry:
 _registry = _Registry()
 # Held while descriptors are made that nobody could close in a fork.
 _no_fork = RLock()
+_first_user = os.geteuid()
 _uid: int | None = None
 _roots: tuple[str, ...] | None = None
 
@@ -130,6 +132,12 @@ def uid() -> int:
     if _uid is None:
         _uid = unused_uid()
     return _uid
+
+
+def changed_user() -> int:
+    """Return the user that this process has become, -1 if it is as it was."""
+    user = os.geteuid()
+    return -1 if user == _first_user else user
 
 
 def start_run(

@@ -209,9 +209,7 @@ def test_what_is_seen_of_a_machine(tmp_path, monkeypatch):
     assert seen.apparmor == "docker-default (enforce)"
     assert seen.apparmor_loaded
     assert seen.seccomp
-    assert seen.no_new_privs
     assert seen.container == "container"
-    assert seen.hidepid == "invisible"
     assert not seen.chroot
     assert seen.sysctl(RESTRICT) == "1"
     assert seen.sysctl(MOST) == "0"

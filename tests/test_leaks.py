@@ -571,6 +571,9 @@ def work():
     "tables": """
 def work():
     assert _csandbox.syscalls()
+    assert _csandbox.check_receipt(127, {}, {"user": 1}) != ""
+    try: _csandbox.check_receipt(127, {}, {"user": "x"})
+    except TypeError: pass
     assert _csandbox.is_root() in (True, False)
 """,
 }

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 import csandbox
-from csandbox import zygotes
+from csandbox import _csandbox, zygotes
 from csandbox.errors import UnavailableError
 from support import LANDLOCK, LIMITS
 from test_lockdown import (
@@ -119,3 +119,71 @@ def test_a_step_without_effect_is_noticed_by_the_host(shim, fault, mechanism):
 
 def test_nothing_is_noticed_where_nothing_is_wrong(shim):
     assert run_with(preloading(shim, "nothing")) == 7
+
+
+# --- what the host notices ---------------------------------------------------
+
+KINDS = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+HOST = dict.fromkeys(KINDS, 100)
+GOOD = {
+    **{kind: 200 + place for place, kind in enumerate(KINDS)},
+    "no_new_privs": 1,
+    "seccomp": 2,
+    "filters": 2,
+    "filters_before": 1,
+    "landlock": 1,
+    "NPROC": 1,
+    "AS": 1,
+    "DATA": 1,
+}
+ALL = zygotes.ALL_MECHANISMS
+BARE = zygotes.BARE_MECHANISMS
+VIEW_ALONE = _csandbox.MECHANISMS["mount namespace"]
+NET_ALONE = _csandbox.MECHANISMS["network namespace"]
+
+
+def noticed(change, mechanisms=ALL):
+    return _csandbox.check_receipt(mechanisms, HOST, {**GOOD, **change})
+
+
+def test_a_receipt_in_order_passes():
+    assert noticed({}) == ""
+    assert noticed(HOST, BARE) == ""
+    # Old kernels do not count filters.
+    assert noticed({"filters": 0, "filters_before": 0}) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"no_new_privs": 0}, "no new privileges"),
+        ({"seccomp": 0}, "seccomp"),
+        ({"seccomp": 1}, "seccomp"),  # strict mode is no filter
+        ({"filters": 1}, "seccomp"),
+        ({"landlock": 0}, "landlock"),
+        *(
+            ({name: 1}, "capabilities")
+            for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+        ),
+        *(({kind: 100}, "namespaces") for kind in KINDS if kind != "net"),
+        ({"net": 100}, "network namespace"),
+        *(
+            ({name: 2**64 - 1}, "rlimits")
+            for name in ("AS", "DATA", "NPROC", "NOFILE", "CPU", "CORE")
+        ),
+    ],
+)
+def test_each_thing_that_is_not_as_planned_is_noticed(change, name):
+    if _csandbox.SANITIZED and "AS" in change:
+        return  # their shadow memory is terabytes wide
+    assert noticed(change) == name
+
+
+def test_each_check_holds_alone():
+    assert noticed({"mnt": 100}, VIEW_ALONE) == "mount namespace"
+    assert noticed({"net": 100}, NET_ALONE) == "network namespace"
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert noticed({name: 1}, BARE) == "capabilities"
+    assert noticed({"CapBnd": 1}, BARE) == ""
+    assert noticed({"landlock": 0}, BARE) == "landlock"
+    assert noticed({"filters": 1}, BARE) == "seccomp"

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -720,6 +721,84 @@ def test_the_end_of_the_host_ends_zygote_and_cells():
     assert os.path.isdir(base)
     scratches._sweep(os.path.dirname(base))
     assert not os.path.exists(base)
+
+
+GIVES_UP_ROOT = """
+import os, sys
+import csandbox
+def value():
+    return csandbox.run("open('/tmp/x', 'w').close(); 1")
+found = [value()]
+pid = os.fork()
+if not pid:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+    os._exit(value())
+found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+found.append(value())
+assert found == [1, 1, 1], found
+"""
+
+
+@pytest.mark.parametrize("outer", [(), ("--no-pidfd",)])
+def test_a_host_may_give_up_root(outer):
+    """As servers do, before or after their first run."""
+    if not scratches._own_uids():
+        return  # then there is nothing to give up, or nobody could go on
+    here = pathlib.Path(__file__).parent
+    program = [sys.executable, "-c", GIVES_UP_ROOT]
+    done = subprocess.run(
+        [sys.executable, here / "outer.py", *outer, *program],
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # What only root could remove: the next root does.
+    for parent in scratches._parents():
+        scratches._sweep(parent)
+
+
+LEAVES = """
+import multiprocessing, os, csandbox
+from csandbox import scratches, tiers, zygotes
+real = zygotes.build_plan
+BARE = zygotes.BARE_MECHANISMS
+def run():
+    template = zygotes.Template(mechanisms=BARE)
+    return csandbox.sandbox._execute(*job(), template=template)
+def job():
+    from csandbox import jobs
+    job, cargo, policy = jobs.prepare("1", (), None, None, None, None, {})
+    return {**job, "on_unsupported": "error"}, cargo, b"", policy
+import csandbox.sandbox
+run()
+base, = scratches._bases.values()
+worker = multiprocessing.get_context("fork").Process(target=run)
+worker.start()
+worker.join()
+after_worker = os.listdir(base.parent)
+if os.fork() == 0:
+    run()
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_workers_and_forks_leave_no_directory():
+    """They end by _exit(): multiprocessing is asked, the rest is swept."""
+    place = tempfile.mkdtemp(dir="/var/tmp")
+    os.chmod(place, 0o711)  # runs may have users of their own
+    program = f"""
+from csandbox import scratches
+scratches._MEMORY = {place!r}
+{LEAVES}
+import hosts
+hosts.show(len(after_worker))
+"""
+    assert hosts.run(program) == 1
+    os.rmdir(place)
 
 
 def test_a_hundred_runs_at_once():

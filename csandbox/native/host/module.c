@@ -12,6 +12,7 @@
 #include "parts.h"
 #include "places.h"
 #include "plan_build.h"
+#include "receipt.h"
 #include "region.h"
 #include "run.h"
 #include "spot.h"
@@ -84,6 +85,7 @@ clear_directory(PyObject *Py_UNUSED(module), PyObject *args)
 static PyMethodDef methods[] = {
     {"build_plan", (PyCFunction)(void (*)(void))csb_plan_build_method,
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
+    {"check_receipt", csb_receipt_try, METH_VARARGS, csb_receipt_try_doc},
     {"clear_directory", clear_directory, METH_VARARGS, clear_directory_doc},
     {"decode", (PyCFunction)(void (*)(void))csb_decode_method,
      METH_VARARGS | METH_KEYWORDS, csb_decode_doc},

@@ -189,6 +189,78 @@ csb_receipt_check(const struct csb_expected *expected,
     return missing == 0;
 }
 
+const char csb_receipt_try_doc[] = PyDoc_STR(
+    "check_receipt(mechanisms, host, receipt, /)\n--\n\n"
+    "The name of what a receipt does not bear out of the mechanisms that a\n"
+    "plan has (their sum), or '' if it is in order.  host: numbers of this\n"
+    "process's namespaces, receipt: what a cell says, both dicts by name.");
+
+/* -1 with an exception. */
+static int
+take(PyObject *dict, const char *name, uint64_t *ret_value)
+{
+    PyObject *value = PyDict_GetItemString(dict, name);
+    if (value != NULL) {
+        *ret_value = PyLong_AsUnsignedLongLong(value);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+take_all(PyObject *dict, struct csb_receipt *ret_receipt)
+{
+    uint64_t seccomp = 0, before = 0, filters = 0, privs = 0, landlock = 0;
+    struct {
+        const char *name;
+        uint64_t *value;
+    } fields[] = {
+#define X(name) {#name, &ret_receipt->namespaces[CSB_NS_##name]},
+        CSB_NAMESPACES(X)
+#undef X
+#define X(name) {#name, &ret_receipt->caps[CSB_CAPS_##name]},
+            CSB_RECEIPT_CAPS(X)
+#undef X
+#define X(name) {#name, &ret_receipt->limits[CSB_LIMIT_##name]},
+                CSB_RECEIPT_LIMITS(X)
+#undef X
+                    {"no_new_privs", &privs},
+        {"seccomp", &seccomp},
+        {"filters_before", &before},
+        {"filters", &filters},
+        {"landlock", &landlock},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (take(dict, fields[i].name, fields[i].value) < 0) {
+            return -1;
+        }
+    }
+    ret_receipt->no_new_privs = (uint32_t)privs;
+    ret_receipt->seccomp = (uint32_t)seccomp;
+    ret_receipt->filters_before = (uint32_t)before;
+    ret_receipt->filters = (uint32_t)filters;
+    ret_receipt->landlock = (uint32_t)landlock;
+    return 0;
+}
+
+PyObject *
+csb_receipt_try(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct csb_expected expected = {.limits = {.memory = 0}};
+    struct csb_receipt host = {.uid = 0};
+    struct csb_report report = {.step = CSB_STEP_READY};
+    PyObject *theirs, *ours;
+
+    if (!PyArg_ParseTuple(args, "IO!O!", &expected.mechanisms, &PyDict_Type,
+                          &ours, &PyDict_Type, &theirs) ||
+        take_all(ours, &host) < 0 || take_all(theirs, &report.receipt) < 0) {
+        return NULL;
+    }
+    memcpy(expected.namespaces, host.namespaces, sizeof host.namespaces);
+    int borne_out = csb_receipt_check(&expected, &report);
+    /* Where the text would be lies the receipt otherwise. */
+    return PyUnicode_FromString(borne_out ? "" : report.text);
+}
+
 static PyObject *
 own_namespaces(const struct csb_expected *expected,
                const struct csb_receipt *receipt)

@@ -23,6 +23,10 @@ void csb_receipt_expect(uint32_t mechanisms, struct csb_expected *ret);
 int csb_receipt_check(const struct csb_expected *expected,
                       struct csb_report *report);
 
+/* check_receipt(): the check alone, for tests of what it notices. */
+PyObject *csb_receipt_try(PyObject *module, PyObject *args);
+extern const char csb_receipt_try_doc[];
+
 /* A dict of what a READY report says, or None for others: a new reference. */
 PyObject *csb_receipt_value(const struct csb_expected *expected,
                             const struct csb_report *report);
