@@ -166,10 +166,10 @@ def _grouped(found: tuple[Violation, ...]) -> list[Violation]:
             seen[key] = each
         elif each.category != "files":  # of those, one was told twice
             seen[key] = before.replace(count=before.count + each.count)
-    order = list(_ABOUT)
+    order = {category: place for place, category in enumerate(_ABOUT)}
     return sorted(
         seen.values(),
-        key=lambda each: (order.index(each.category), _about(each)),
+        key=lambda each: (order.get(each.category, len(order)), _about(each)),
     )
 
 
@@ -179,7 +179,7 @@ def _about(violation: Violation) -> str:
             return about
     if violation.category == "processes" and violation.permitted_by:
         return _BOUNDED
-    return _ABOUT[violation.category]
+    return _ABOUT.get(violation.category, "no policy permits them")
 
 
 def _as_json(report: _Report) -> str:

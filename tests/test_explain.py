@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import csandbox
+from csandbox import explain as explain_module
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 PROGRAM = """\
 import socket, subprocess
 for _ in range(3):
@@ -256,3 +259,10 @@ def test_a_place_that_the_guest_names_stays_in_its_line():
     assert found
     for violation in found:
         assert "\n" not in str(violation.line)
+
+
+def test_every_category_has_words():
+    """The core's table and the words for it stand in two places."""
+    source = ROOT / "csandbox" / "native" / "common" / "denials.c"
+    names = re.findall(r'#define \w+ "(\w+)"', source.read_text())
+    assert {*names} == {*explain_module._ABOUT}
