@@ -67,7 +67,7 @@ set-up() { # root|user
 }
 
 test() { # root|user
-    [ "$1" = root ] || export CSANDBOX_QUICK=1
+    [ "$1" = root ] || export CSANDBOX_QUICK=1 CSANDBOX_SECOND_USER=1
     as "$1" bash -ec "$(cd "$TREE" && readme_command 2)"
 }
 
