@@ -757,3 +757,19 @@ def test_code_without_places_has_its_words_all_the_same():
     (note,) = result.error.notes
     assert "is not in what the sandbox shows" in note
     assert only(result).arguments == "'/home/x'"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_errors_of_its_own_cost_a_program_little(processes):
+    """An event loop meets EAGAIN all the time: 3000 took 3 s."""
+    source = """
+import os, time
+reading, _ = os.pipe()
+os.set_blocking(reading, False)
+began = time.monotonic()
+for _ in range(3000):
+    try: os.read(reading, 1)
+    except BlockingIOError: pass
+time.monotonic() - began
+"""
+    assert csandbox.run(source, processes=processes) < 1
