@@ -120,6 +120,14 @@ def _own_code(function):
 
 
 _own_code(_NotHere.find_spec)
+
+
+def _is_not_begun_with(name, watched):
+    """Whether an import failed: also of the standard library."""
+    top, dot, _ = name.partition(".")
+    return name not in sys.modules and not (dot and ("module", top) in watched)
+
+
 _room = 0  # bytes that the store holds
 
 
@@ -162,4 +170,5 @@ def _never_wait():
 
 _wait_awhile = _never_wait
 preload, _read_job = _preload_to_compute, _read_job_and_room
+_is_missing = _is_not_begun_with
 room_of_store, fill_store = _room_of_store, _fill_in_order

@@ -34,10 +34,10 @@ def account_of(error):
 
     Nearest first: of a wide or deep family, the far ones are left out.
     """
+    files = tried_by(error)  # before a traceback is made, which opens files
     add_hint(error)
     report = _report_on(error)
     outermost = _texts(error, report, TEXT_LIMIT, chain=True)
-    files = tried_by(error)
     if files:
         outermost["tried"] = files
     left = INNER_TEXT_LIMIT

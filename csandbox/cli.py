@@ -7,11 +7,12 @@ import io
 import json
 import os
 import platform
+import re
 import sys
 from contextlib import suppress
 from errno import EIO, EPIPE
 from importlib.util import decode_source
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import csandbox
 from csandbox import explain
@@ -27,7 +28,7 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from csandbox.policy import Policy
+from csandbox.policy import REQUIRABLE, Policy
 from csandbox.text import Inert, inert
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ STATUSES = {
 }
 
 PLAIN_ENCODINGS = ("utf-8", "ascii", "iso8859-", "cp125", "koi8-")
+
+# Of a policy, one option each.
+FIELDS = (
+    *("timeout", "cpu_time", "memory", "threads", "processes", "scratch"),
+    *("output", "output_action", "profile"),
+)
 
 # As Python names programs that are not files.
 FILENAMES = {"-": "<stdin>", "-c": "<string>"}
@@ -95,8 +102,39 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
+class Parser(argparse.ArgumentParser):
+    """Says which word was meant, with the usage of its own command."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Refuse what is not known here, and not in the parser above."""
+        found, extra = super().parse_known_args(args, namespace)
+        for word in extra:
+            name = word.partition("=")[0]
+            if name.startswith("-"):
+                known = list(self._option_string_actions)
+                self.error(f"no option {name}{_meant(name, known)}")
+        return found, extra
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and `message`, and exit with 2."""
+        choice = re.search(r"invalid choice: '(.*)' \(choose from", message)
+        if choice:
+            known = re.findall(r"[\w-]+", message[choice.end() :])
+            message += _meant(choice[1], known)
+        super().error(message)
+
+
+def _meant(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="csandbox",
         description="Run untrusted Python that the Linux kernel confines.",
         allow_abbrev=False,
@@ -183,6 +221,14 @@ def _add_program(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="MODULE",
         help="import MODULE before the program starts (repeatable)",
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        choices=REQUIRABLE,
+        metavar="NAME",
+        help="refuse to run without this of the kernel (repeatable): "
+        + ", ".join(REQUIRABLE),
     )
     parser.add_argument(
         "--env",
@@ -273,23 +319,28 @@ def program_of(
     return source, FILENAMES.get(argv[0], argv[0]), argv, stdin, policy
 
 
+def policy_options(arguments: argparse.Namespace) -> list[str]:
+    """Return the options of the policy as they were given."""
+    words = []
+    for name in (*FIELDS, "preload", "env", "require"):
+        value = getattr(arguments, name)
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                words += [
+                    f"--{name.replace('_', '-')}",
+                    f"{each:g}" if isinstance(each, float) else f"{each}",
+                ]
+    return words
+
+
 def _policy(arguments: argparse.Namespace) -> Policy:
-    names = (
-        "timeout",
-        "cpu_time",
-        "memory",
-        "threads",
-        "processes",
-        "scratch",
-        "output",
-        "output_action",
-        "profile",
-    )
-    given = {name: getattr(arguments, name) for name in names}
+    given = {name: getattr(arguments, name) for name in FIELDS}
     fields = {name: each for name, each in given.items() if each is not None}
     modules = ",".join(arguments.preload or ())
     if modules:
         fields["preload"] = tuple(modules.split(","))
+    if arguments.require:
+        fields["require"] = tuple(arguments.require)
     env = {}
     for setting in arguments.env or ():
         name, equals, value = setting.partition("=")
@@ -417,10 +468,15 @@ def report(error: SandboxError, stderr: Sink) -> int:
     if isinstance(error, GuestCrash):
         return _complain(str(error), 128 + error.signal)
     if isinstance(error, LimitError):
-        option = f"--{error.limit.replace('_', '-')}"
-        message = str(error).replace(f"{error.limit}=", option)
-        return _complain(message, STATUSES.get(type(error), FAILED))
+        return _complain(limit_text(error), STATUSES.get(type(error), FAILED))
     return _complain(str(error), STATUSES.get(type(error), FAILED))
+
+
+def limit_text(error: LimitError) -> str:
+    """Return what an error at a limit says, in words of the command line."""
+    option = f"--{error.limit.replace('_', '-')}"
+    text = str(error).replace(f"{error.limit}=", option)
+    return text.replace(f"its {error.limit} limit", f"its {option[2:]} limit")
 
 
 def _report_dropped(result: Result) -> None:

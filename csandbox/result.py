@@ -136,16 +136,18 @@ class Usage(Record):
 class Violation(Record):
     """One thing that a run tried and was denied.
 
-    `syscall` is the name of the system call, `category` one of network,
+    `syscall` is the name of the system call, of files that of the function,
+    such as "mkdir", "open" and "import", `category` one of network,
     processes, namespaces, identity, kernel and files, `arguments` those of
     its arguments that mean something outside, as text: "AF_INET,
     SOCK_STREAM".  `count` is how often it was tried.  `permitted_by` is the
-    least policy that would permit it, such as "processes=1", or None if none
-    does.  `text` says all that in a sentence.
+    least policy that would permit it, such as "processes=1" or
+    "preload=sqlite3", or None if none does here.  `text` says all that in a
+    sentence.
 
     The kernel reports system calls itself.  `line`, where in the guest's
     program that was the first time, such as "prog.py:12", is what the guest
-    says, None if it did not; and so is all of the category files.
+    says, None if it did not; and so are files, and a thread too many.
     `str()` is inert, the fields need not be.
     """
 

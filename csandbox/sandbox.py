@@ -246,6 +246,7 @@ def _execute(
             raise Cancelled(places.SHUTTING_DOWN) from None
         raise
     value, error = _judge(outcome, policy)
+    isolation = receipts.isolation(outcome, chosen)
     phases = _phases(outcome, asked, placed)
     return Result(
         value=value,
@@ -254,8 +255,8 @@ def _execute(
         error=error,
         exit_code=_exit_code(error),
         usage=_usage(outcome, phases, policy),
-        violations=violations.of_run(outcome, policy),
-        isolation=receipts.isolation(outcome, chosen),
+        violations=violations.of_run(outcome, policy, isolation.mechanisms),
+        isolation=isolation,
     )
 
 

@@ -253,6 +253,42 @@ def test_a_wrong_command_line_shows_the_usage(sandbox, capsys, argv):
 
 
 @pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["rnu", "x.py"], "run"),
+        (["run", "--timout", "3", "x.py"], "--timeout"),
+        (["run", "--timout=3", "x.py"], "--timeout"),
+        (["explain", "--jsn", "x.py"], "--json"),
+        (["doctor", "--jsn"], "--json"),
+        (["run", "--profile", "compte", "x.py"], "compute"),
+        (["run", "--require", "namespace", "x.py"], "namespaces"),
+        (["run", "--qqq", "x.py"], None),
+    ],
+)
+def test_a_mistyped_word_is_told_what_was_meant(sandbox, capsys, argv, meant):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    if meant is None:
+        assert "did you mean" not in error
+    else:
+        assert error.endswith(f"; did you mean {meant}?\n")
+    assert sandbox.calls == []
+
+
+def test_options_behind_the_program_are_its_own(sandbox, program):
+    assert cli.main(["run", program, "--timout", "3"]) == 0
+    assert len(sandbox.calls) == 1
+
+
+def test_what_is_required_goes_to_the_policy(sandbox, program):
+    words = ["--require", "landlock", "--require", "seccomp"]
+    assert cli.main(["run", *words, program]) == 0
+    assert sandbox.call.policy.require == ("landlock", "seccomp")
+
+
+@pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["run"], 'name a program: FILE, "-" or -c CODE'),
@@ -333,7 +369,7 @@ def test_a_limit_is_said_with_the_option_that_raises_it(
     sandbox.outcome = make_result(error=TimeLimitError(limit, "1 s"))
     cli.main(["run", program])
     assert capsys.readouterr().err == (
-        f"csandbox: the guest reached its {limit} limit of 1 s; "
+        f"csandbox: the guest reached its {option[2:]} limit of 1 s; "
         f"pass a larger {option} if it should have more\n"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import csandbox
+from csandbox import explain as explain_module
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 PROGRAM = """\
 import socket, subprocess
 for _ in range(3):
@@ -34,10 +37,14 @@ print("the program's own words")
 """
 
 
-def explain(*words, outer=(), stdin=""):
+def explain(*words, outer=None, stdin=""):
     return subprocess.run(
         [
-            *(outer and [sys.executable, str(TESTS / "outer.py"), *outer]),
+            *(
+                ()
+                if outer is None
+                else (sys.executable, str(TESTS / "outer.py"), *outer)
+            ),
             *(sys.executable, "-m", "csandbox", "explain", *words),
         ],
         env={
@@ -140,6 +147,102 @@ def test_where_the_kernel_tells_nothing_it_says_so():
     assert "no system calls" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import os; os.nice(5)", "setpriority"),
+        ("import os; os.sched_setaffinity(0, {0})", "sched_setaffinity"),
+        ("import os; os.memfd_create('x')", "memfd_create"),
+        ("import multiprocessing; multiprocessing.Lock()", "sem_open"),
+    ],
+)
+def test_a_program_that_failed_for_a_denial_is_told_which(program, told):
+    done = explain("-c", program)
+    assert done.returncode == 1
+    assert f":1: {told}(" in done.stdout or f"  {told}(" in done.stdout
+
+
+def test_without_namespaces_no_option_is_named_that_would_not_help():
+    program = "import os\ntry: os.fork()\nexcept OSError: os.symlink('a', 'b')"
+    done = explain("-c", program, outer=())
+    assert done.returncode == 1
+    assert "symlink()" in done.stdout
+    assert "see csandbox doctor" in done.stdout
+    assert "--processes" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "program", "limit"),
+    [
+        ("--timeout", "0.5", "while True: pass", "timeout"),
+        ("--cpu-time", "0.5", "while True: pass", "cpu_time"),
+        ("--memory", "64M", "x = bytearray(2**30)", ""),
+    ],
+)
+def test_a_limit_that_ended_the_run_is_named(option, value, program, limit):
+    done = explain(option, value, "--json", "-c", program)
+    report = json.loads(done.stdout)
+    assert report["limit"] == (limit or None)
+    assert done.returncode == (1 if limit else 0)
+    if limit:
+        assert f"pass a larger {option}" in report["ended"]
+        assert f"{limit}=" not in report["ended"]
+
+
+def test_each_kind_of_denial_of_a_file_has_its_own_hint():
+    done = explain(
+        "-c",
+        "import os\n"
+        "for attempt in (lambda: open('/home/x'), lambda: os.mkdir('/data'),\n"
+        "                lambda: open('/usr/x', 'w'),\n"
+        "                lambda: os.remove('/y'),\n"
+        "                lambda: os.listdir('/home/z')):\n"
+        "    try: attempt()\n"
+        "    except OSError: pass\n"
+        "try: import nosuchmodule\n"
+        "except ImportError: pass\n",
+    )
+    reads, writes, modules = sections(done.stdout)
+    assert "open('/home/x')" in reads and "listdir('/home/z')" in reads
+    assert "remove('/y')" in reads
+    assert "mkdir('/data')" in writes and "open('/usr/x', 'w')" in writes
+    assert "import('nosuchmodule')" in modules
+
+
+def sections(text):
+    """Return those of files: what is read, written and imported."""
+    found = [each for each in text.split("\n\n") if each.startswith("files:")]
+    return [
+        next(each for each in found if words in each.partition("\n")[0])
+        for words in ("what it reads", "may write", "beside the program")
+    ]
+
+
+def test_computing_a_module_is_permitted_by_preloading_it():
+    program = "import sqlite3"
+    done = explain("--profile", "compute", "-c", program)
+    assert done.returncode == 1
+    wanted = "csandbox run --profile compute --preload sqlite3 -c"
+    assert wanted in done.stdout
+    again = explain(
+        *("--profile", "compute", "--preload", "sqlite3", "-c", program)
+    )
+    assert again.returncode == 0
+
+
+def test_names_of_code_are_no_files_that_were_tried():
+    program = "exec(compile('1/0', '<unknown>', 'exec'))"
+    done = explain("-c", program)
+    assert done.returncode == 0
+    assert "open(" not in done.stdout
+
+
+def test_a_program_that_is_started_counts_once():
+    done = explain("-c", "import subprocess; subprocess.run(['ls'])")
+    assert "tried one thing" in done.stdout
+    assert "vfork" not in done.stdout
+
+
 def test_a_bad_command_line_is_exit_code_2(tmp_path):
     assert explain().returncode == 2
     assert explain("/nonexistent.py").returncode == 2
@@ -156,3 +259,10 @@ def test_a_place_that_the_guest_names_stays_in_its_line():
     assert found
     for violation in found:
         assert "\n" not in str(violation.line)
+
+
+def test_every_category_has_words():
+    """The core's table and the words for it stand in two places."""
+    source = ROOT / "csandbox" / "native" / "common" / "denials.c"
+    names = re.findall(r'#define \w+ "(\w+)"', source.read_text())
+    assert {*names} == {*explain_module._ABOUT}

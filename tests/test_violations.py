@@ -14,7 +14,13 @@ import pytest
 
 import csandbox
 import support
-from csandbox import GuestCrash, GuestError, TimeLimitError, violations
+from csandbox import (
+    GuestCrash,
+    GuestError,
+    Policy,
+    TimeLimitError,
+    violations,
+)
 
 NOTIFY = "user notification"
 TESTS = Path(__file__).parent
@@ -124,6 +130,10 @@ def test_denials_are_told_of_each_child_and_thread():
         ("keyctl", (0, 0), "kernel", "0"),
         ("perf_event_open", (0, 0, 0, 0, 0), "kernel", ""),
         ("setuid", (0,), "identity", "0"),
+        ("setpriority", (0, 0, 3), "kernel", "0, 0"),
+        ("sched_setaffinity", (0, 8, 1), "kernel", "0"),
+        ("sched_setscheduler", (0, 1, 0), "kernel", "0, 1"),
+        ("memfd_create", (0, 0), "kernel", ""),
     ],
 )
 def test_calls_that_matter_are_told(name, arguments, category, text):
@@ -149,6 +159,9 @@ def test_calls_that_matter_are_told(name, arguments, category, text):
         "import threading; threading.Thread(target=print).start()",
         "import shutil; open('/tmp/a', 'x'); shutil.copy('/tmp/a', '/tmp/b')",
         "import os; os.sched_getaffinity(0); os.cpu_count()",
+        "import ctypes; ctypes.CFUNCTYPE(None)(print)()",
+        # So asks OpenMP how large a set of processors is.
+        "import ctypes; ctypes.CDLL(None).sched_setaffinity(0, 8, None)",
     ],
 )
 def test_what_libraries_try_by_the_way_is_not_told(source):
@@ -170,6 +183,43 @@ def test_different_denials_are_bounded_and_the_same_are_counted():
     assert counts["7, SOCK_STREAM"] == 101
 
 
+def of_guest(tried, **policy):
+    return violations.told_by_guest(
+        {"tried": tried}, Policy(**policy), frozenset({"pid namespace"})
+    )
+
+
+def test_a_call_that_the_guest_names_is_one_that_is_known():
+    told = {"kind": "read-only", "path": "/x", "line": ""}
+    for call, mode, text in (
+        ("open", "w", "open('/x', 'w')"),
+        ("open", "r", "open('/x')"),
+        ("open", "w\x1b", "open('/x')"),
+        ("open", "w" * 999, "open('/x', 'wwww')"),
+        ("open", ["w"], "open('/x')"),
+        ("mkdir", "w", "mkdir('/x')"),
+        ("evil\x1b", "", "open('/x')"),
+        (["mkdir"], "", "open('/x')"),
+    ):
+        (found,) = of_guest([{**told, "call": call, "mode": mode}])
+        assert f"{found.syscall}({found.arguments})" == text
+
+
+def test_a_policy_that_the_guest_names_is_of_its_own_shape():
+    told = {"kind": "module", "path": "x.y", "line": ""}
+    (found,) = of_guest([told], profile="compute")
+    assert found.permitted_by == "preload=x.y"
+    for path in ("x;y", "--help", "", "x..y"):
+        for each in of_guest([{**told, "path": path}], profile="compute"):
+            assert each.permitted_by is None
+    told = {"kind": "threads", "line": ""}
+    (found,) = of_guest([{**told, "path": "17"}])
+    assert found.permitted_by == "threads=17"
+    for alive in ("16", "many", "-17", "9" * 9999):
+        for each in of_guest([{**told, "path": alive}], threads=16):
+            assert each.permitted_by == "threads=17"
+
+
 def test_an_account_of_files_is_read_as_text_whatever_it_is():
     for tried in (
         None,
@@ -181,9 +231,9 @@ def test_an_account_of_files_is_read_as_text_whatever_it_is():
         [{"kind": "eaten", "path": "/x", "line": ""}],
         [{"kind": "missing", "path": 7, "line": ""}],
     ):
-        assert violations.told_by_guest({"tried": tried}) == ()
+        assert of_guest(tried) == ()
     told = {"kind": "missing", "path": "/\x1b[2J" * 999, "line": "\x1b[2J"}
-    violation, *rest = violations.told_by_guest({"tried": [told] * 9999})
+    violation, *rest = of_guest([told] * 9999)
     assert not rest
     assert violation.count == 64
     assert "\x1b" not in str(violation)
@@ -301,7 +351,6 @@ def test_an_error_that_is_no_denial_is_left_alone():
         "os.mkdir('/tmp/d'); open('/tmp/d/f', 'w').close()\n"
         "os.chmod('/tmp/d', 0)\n"
         "for attempt in (lambda: open('/tmp/d/f'),\n"
-        "                lambda: os.setpriority(0, 0, -20),\n"
         "                lambda: os.listdir('/tmp/d')):\n"
         "    try:\n"
         "        attempt()\n"
@@ -565,3 +614,162 @@ while True:
 def test_an_error_at_a_limit_names_its_field(source, field):
     result = csandbox.execute(source, scratch="1M", threads=4)
     assert field in str(result.error)
+
+
+# --- words for each kind of denial -------------------------------------------
+
+
+TOLD = """\
+import csandbox, sys
+result = csandbox.execute(sys.argv[1])
+print(str(result.error).splitlines()[-1])
+for each in result.violations:
+    print(each.syscall, each.permitted_by, each.text)
+"""
+
+
+def in_tier_without_namespaces(source):
+    """Return the last line of a run's error there, and what was denied."""
+    done = subprocess.run(
+        [
+            *(sys.executable, str(TESTS / "outer.py"), sys.executable, "-c"),
+            TOLD,
+            source,
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout.splitlines()
+
+
+WRITES = [
+    ("import os; os.mkdir('/data')", "mkdir", "'/data'"),
+    ("open('/usr/x', 'w')", "open", "'/usr/x', 'w'"),
+    ("open('/usr/x', mode='ab')", "open", "'/usr/x', 'ab'"),
+    (
+        "import pathlib; pathlib.Path('/usr/x').write_text('')",
+        "open",
+        "'/usr/x', 'w'",
+    ),
+    ("import os; os.open('/usr/x', os.O_CREAT)", "open", "'/usr/x', 'w'"),
+]
+
+
+@pytest.mark.parametrize(("source", "call", "arguments"), WRITES)
+def test_a_write_is_told_as_one(source, call, arguments):
+    result = csandbox.execute(source)
+    assert "read-only in the sandbox; /tmp can be" in str(result.error)
+    violation = only(result)
+    assert (violation.syscall, violation.arguments) == (call, arguments)
+
+
+@pytest.mark.parametrize("source", [WRITES[0][0], WRITES[1][0], WRITES[3][0]])
+def test_without_namespaces_a_write_is_told_as_one(source):
+    last, violation = in_tier_without_namespaces(source)
+    assert last.endswith("is read-only in the sandbox; /tmp can be written to")
+    assert violation.endswith(violations.WRITE_HINT)
+
+
+@pytest.mark.parametrize(
+    "source", ["import os; os.listdir('/root')", "open('/etc/shadow')"]
+)
+def test_without_namespaces_a_refused_read_is_told_as_one(source):
+    last, violation = in_tier_without_namespaces(source)
+    assert "read-only" not in last
+    assert last.endswith("pass what the program reads as inputs= or stdin=")
+    assert violation.endswith(violations.FILES_HINT)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os; os.fork()",
+        "import os; os.symlink('/tmp/a', '/tmp/b')",
+        "import os; open('/tmp/a', 'x'); os.link('/tmp/a', '/tmp/b')",
+        "import multiprocessing; multiprocessing.Lock()",
+    ],
+)
+def test_without_namespaces_none_of_these_is_said_to_be_permitted(source):
+    last, *rest = in_tier_without_namespaces(source)
+    assert "see csandbox doctor" in last
+    assert rest
+    for each in (last, *rest):
+        assert "processes=1" not in each
+    assert all(" None " in each for each in rest)
+
+
+SHARED = [
+    "multiprocessing.Lock()",
+    "multiprocessing.Queue()",
+    "multiprocessing.Pool(1)",
+    "shared_memory.SharedMemory(create=True, size=10)",
+]
+
+
+@pytest.mark.parametrize("source", SHARED)
+def test_what_processes_share_names_the_policy_that_permits_it(source):
+    source = (
+        "import multiprocessing\nfrom multiprocessing import shared_memory\n"
+        f"{source}"
+    )
+    result = csandbox.execute(source)
+    assert "processes=1 permits shared memory" in str(result.error)
+    assert only(result).permitted_by == "processes=1"
+
+
+def test_a_name_of_shared_memory_that_is_not_there_is_the_programs_affair():
+    result = csandbox.execute(
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "SharedMemory('none')",
+        processes=1,
+    )
+    assert "permits shared memory" not in str(result.error)
+
+
+def test_a_module_that_is_not_there_says_what_helps():
+    result = csandbox.execute("import nosuchmodule")
+    assert "not modules beside the program" in str(result.error)
+    for source in ("import json.nothing", "import a.b", "raise ImportError()"):
+        source = f"import sys; sys.modules['a'] = sys\n{source}"
+        error = csandbox.execute(source).error
+        assert "beside the program" not in str(error)
+
+
+def test_computing_a_module_that_is_not_there_has_its_own_words():
+    result = csandbox.execute("import nosuchmodule", profile="compute")
+    assert "preload=" in str(result.error)
+    assert "beside the program" not in str(result.error)
+
+
+def test_a_thread_too_many_names_the_policy_that_permits_it():
+    result = csandbox.execute(THREADS, threads=4)
+    if result.error.__class__ is GuestError:  # else the limit ended it
+        assert only(result).permitted_by == "threads=5"
+
+
+def test_code_without_places_has_its_words_all_the_same():
+    result = csandbox.execute(
+        "code = compile(\"open('/home/x')\", 'x.py', 'exec')\n"
+        "exec(code.replace(co_linetable=b''))"
+    )
+    (note,) = result.error.notes
+    assert "is not in what the sandbox shows" in note
+    assert only(result).arguments == "'/home/x'"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_errors_of_its_own_cost_a_program_little(processes):
+    """An event loop meets EAGAIN all the time: 3000 took 3 s."""
+    source = """
+import os, time
+reading, _ = os.pipe()
+os.set_blocking(reading, False)
+began = time.monotonic()
+for _ in range(3000):
+    try: os.read(reading, 1)
+    except BlockingIOError: pass
+time.monotonic() - began
+"""
+    assert csandbox.run(source, processes=processes) < 1

@@ -11,6 +11,7 @@
 #define NAMESPACES "namespaces"
 #define KERNEL "kernel"
 #define IDENTITY "identity"
+#define FILES "files"
 #define CHILDREN "processes"
 
 #define DENIAL(name, category, ...)                                           \
@@ -73,6 +74,18 @@ static const struct csb_denial denials[] = {
     DENIAL("open_by_handle_at", NAMESPACES, CSB_KIND_NUMBER),
     DENIAL("sethostname", NAMESPACES, CSB_KIND_UNTOLD),
     DENIAL("setdomainname", NAMESPACES, CSB_KIND_UNTOLD),
+    DENIAL("setpriority", KERNEL, CSB_KIND_NUMBER, CSB_KIND_NUMBER),
+    DENIAL("sched_setaffinity", KERNEL, CSB_KIND_NUMBER),
+    DENIAL("sched_setscheduler", KERNEL, CSB_KIND_NUMBER, CSB_KIND_NUMBER),
+    DENIAL("sched_setparam", KERNEL, CSB_KIND_NUMBER),
+    DENIAL("sched_setattr", KERNEL, CSB_KIND_NUMBER),
+    DENIAL("ioprio_set", KERNEL, CSB_KIND_NUMBER, CSB_KIND_NUMBER),
+    DENIAL("memfd_create", KERNEL, CSB_KIND_UNTOLD),
+    /* Only without namespaces. */
+    DENIAL("symlink", FILES, CSB_KIND_UNTOLD),
+    DENIAL("symlinkat", FILES, CSB_KIND_UNTOLD),
+    DENIAL("link", FILES, CSB_KIND_UNTOLD),
+    DENIAL("linkat", FILES, CSB_KIND_UNTOLD),
     DENIAL("setuid", IDENTITY, CSB_KIND_NUMBER),
     DENIAL("setgid", IDENTITY, CSB_KIND_NUMBER),
     DENIAL("setreuid", IDENTITY, CSB_KIND_NUMBER, CSB_KIND_NUMBER),
@@ -284,14 +297,41 @@ csb_denial_arguments(const struct csb_denial *denial,
 }
 
 const char *
-csb_denial_reason(const struct csb_denial *denial, int limited)
+csb_denial_field(const struct csb_denial *denial, unsigned where)
 {
-    if (limited) {
+    return where & (CSB_DENIAL_BARE | CSB_DENIAL_COMPUTE)
+               ? NULL
+               : denial->permitted_by;
+}
+
+static const char *
+reason_for_child(unsigned where)
+{
+    if (where & CSB_DENIAL_LIMITED) {
         return "as many processes as the policy lets it have are alive; a "
                "larger processes= permits more";
     }
+    if (where & CSB_DENIAL_COMPUTE) {
+        return "child processes are denied with profile=\"compute\"";
+    }
+    return where & CSB_DENIAL_BARE
+               ? "child processes are denied; they need namespaces, which "
+                 "this machine refuses: see csandbox doctor"
+               : "child processes are denied; processes=1 or more permits "
+                 "them";
+}
+
+const char *
+csb_denial_reason(const struct csb_denial *denial, unsigned where)
+{
     if (denial->permitted_by != NULL) {
-        return "child processes are denied; processes=1 or more permits them";
+        return reason_for_child(where);
+    }
+    if (strcmp(denial->category, FILES) == 0) {
+        return where & CSB_DENIAL_COMPUTE
+                   ? "there are no files with profile=\"compute\""
+                   : "links need namespaces, which this machine refuses: see "
+                     "csandbox doctor";
     }
     return strcmp(denial->category, NETWORK) == 0
                ? "there is no network, and no policy permits it"
@@ -300,7 +340,7 @@ csb_denial_reason(const struct csb_denial *denial, int limited)
 
 void
 csb_denial_describe(const struct csb_denial *denial, const uint64_t *arguments,
-                    int limited, char ret_text[CSB_DENIAL_ROOM])
+                    unsigned where, char ret_text[CSB_DENIAL_ROOM])
 {
     *ret_text = '\0';
     append(ret_text, "csandbox denied ");
@@ -308,5 +348,5 @@ csb_denial_describe(const struct csb_denial *denial, const uint64_t *arguments,
     append(ret_text, "(");
     append_arguments(ret_text, denial, arguments);
     append(ret_text, "): ");
-    append(ret_text, csb_denial_reason(denial, limited));
+    append(ret_text, csb_denial_reason(denial, where));
 }

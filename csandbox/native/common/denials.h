@@ -36,12 +36,22 @@ enum csb_denial_kind {
     CSB_KIND_CLONE, /* flags */
 };
 
+/* What else decides whether a policy would permit it. */
+enum csb_denial_where {
+    CSB_DENIAL_LIMITED = 1, /* there were too many already */
+    CSB_DENIAL_BARE = 2,    /* there are no namespaces */
+    CSB_DENIAL_COMPUTE = 4, /* it may only compute */
+};
+
 struct csb_denial {
     const char *name;         /* of the call; NULL: end of the table */
     const char *category;     /* one word */
     const char *permitted_by; /* field of a policy, or NULL */
     enum csb_denial_kind kinds[CSB_DENIAL_ARGS];
 };
+
+/* The field of a policy that would permit it there, or NULL. */
+const char *csb_denial_field(const struct csb_denial *denial, unsigned where);
 
 /* The entry of a call, or NULL if its denials are not told. */
 const struct csb_denial *csb_denial_find(const char *name);
@@ -57,10 +67,10 @@ void csb_denial_arguments(const struct csb_denial *denial,
 
 /* Writes what a person is told: "csandbox denied NAME(ARGUMENTS): REASON". */
 void csb_denial_describe(const struct csb_denial *denial,
-                         const uint64_t *arguments, int limited,
+                         const uint64_t *arguments, unsigned where,
                          char ret_text[CSB_DENIAL_ROOM]);
 
-/* Why, and what would permit it.  limited: there were too many already. */
-const char *csb_denial_reason(const struct csb_denial *denial, int limited);
+/* Why, and what would permit it. */
+const char *csb_denial_reason(const struct csb_denial *denial, unsigned where);
 
 #endif

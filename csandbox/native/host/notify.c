@@ -56,6 +56,14 @@ violations_of(struct csb_notify *notify)
 
 /* --- denials ------------------------------------------------------------- */
 
+/* OpenMP's libraries ask so how large a set of processors is. */
+static int
+is_probe(const struct seccomp_notif *request)
+{
+    return request->data.nr == SYS_sched_setaffinity &&
+           request->data.args[2] == 0;
+}
+
 static void
 note(struct csb_notify *notify, const struct seccomp_notif *request,
      const struct csb_denial *denial, int err, int64_t now)
@@ -66,7 +74,7 @@ note(struct csb_notify *notify, const struct seccomp_notif *request,
         .number = request->data.nr,
         .err = err,
     };
-    if (violations == NULL || denial == NULL) {
+    if (violations == NULL || denial == NULL || is_probe(request)) {
         return;
     }
     for (unsigned i = 0; i < CSB_DENIAL_ARGS; i++) {

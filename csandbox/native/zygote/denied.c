@@ -20,6 +20,13 @@
 /* Frames that are looked at for one of the guest's own program. */
 #define FRAMES_MAX 100
 
+/* enum csb_denial_where, of all cells of this zygote. */
+static unsigned kind_of_cell;
+/* Of all runs of this zygote: forks are denied by EAGAIN, and nothing else. */
+static int has_forks;
+/* Questions to which the answer was no, one after the other. */
+static unsigned asked_in_vain;
+
 /* --- where --------------------------------------------------------------- */
 
 /* Not of Python's library, of a package or of our side: a person looks for a
@@ -102,11 +109,23 @@ extend(uint64_t value, unsigned bits)
     return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
 }
 
+/* Programs that are denied nothing meet these errors too, some all the time:
+ * they shall not wait for the host.  The first few, then each power of two. */
+static int
+is_worth_asking(int err)
+{
+    if (err == EAGAIN && !has_forks) {
+        return 0;
+    }
+    return asked_in_vain < 8 || (asked_in_vain & (asked_in_vain - 1)) == 0;
+}
+
 /* Returns 0 if the answer is no. */
 static int
 describe(int err, char ret_text[CSB_DENIAL_ROOM])
 {
-    uint64_t answer = ask(err);
+    uint64_t answer = is_worth_asking(err) ? ask(err) : 0;
+    asked_in_vain = answer == 0 ? asked_in_vain + 1 : 0;
     if (answer == 0) {
         return 0;
     }
@@ -123,7 +142,8 @@ describe(int err, char ret_text[CSB_DENIAL_ROOM])
     if (denial == NULL) {
         return 0;
     }
-    csb_denial_describe(denial, arguments, err == EAGAIN, ret_text);
+    unsigned limited = err == EAGAIN ? CSB_DENIAL_LIMITED : 0u;
+    csb_denial_describe(denial, arguments, kind_of_cell | limited, ret_text);
     return 1;
 }
 
@@ -184,8 +204,11 @@ init_and_tell(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 void
-csb_denied_install(void)
+csb_denied_install(const struct csb_plan *plan)
 {
+    has_forks = plan->several != 0;
+    kind_of_cell = (csb_plan_is_bare(plan) ? CSB_DENIAL_BARE : 0u) |
+                   (plan->compute ? CSB_DENIAL_COMPUTE : 0u);
     /* Not OSError itself, whose new() would not choose their types then. */
     ((PyTypeObject *)PyExc_PermissionError)->tp_init = init_and_tell;
     ((PyTypeObject *)PyExc_BlockingIOError)->tp_init = init_and_tell;

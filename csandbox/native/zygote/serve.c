@@ -277,7 +277,7 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
     if (csb_runs_make(&runs) < 0) {
         _exit(1);
     }
-    csb_denied_install();
+    csb_denied_install(zygote->plan);
     for (;;) {
         if (fill_poll_set(zygote, runs, &events) < 0) {
             _exit(1);
