@@ -13,6 +13,7 @@ import builtins
 import gc
 import io
 import linecache
+import marshal
 import mmap
 import os
 import pickle
@@ -20,7 +21,7 @@ import select
 import signal
 import sys
 import time
-from os import _exit, write
+from os import _exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,26 +33,28 @@ if TYPE_CHECKING:
         cut,
         place_of,
     )
+    from csandbox._guest_first import (
+        FRAME_ERROR,
+        FRAME_UNSUPPORTED,
+        FRAME_VALUE,
+        IDLE_SECONDS,
+        INLINE,
+        INPUTS_FD,
+        JOB_FD,
+        LARGE,
+        SHORT,
+        _header,
+        _read_job,
+        _send,
+        _write,
+        loaded,
+    )
     from csandbox._guest_mmap import share_by_files
     from csandbox._guest_store import fill_store, room_of_store
     from csandbox._guest_tried import tried, watch
 
-RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
-FRAME_MAGIC = 0x46425343
-FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
-# Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
-HEADER = 24
-PAGE = 4096  # most jobs are no longer
-
-INLINE = 2**64 - 1  # in `at`
-LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
-
-# Without a job for so long, a cell ends.
-IDLE_SECONDS = 30
-
-SHORT = 200  # characters of a source
 
 REPR_LIMIT = 1000
 PROTOCOL = 5
@@ -63,9 +66,12 @@ _TOO_LARGE = {
     "where they take about twice their size; pass a larger memory=",
 }
 
-# Set by the bootstrap: the module _csandbox, the text of _guest_values.py, and
-# the variables that most guests get.
-CORE = VALUES_SOURCE = ENVIRONMENT = None
+# Set by the bootstrap: the module _csandbox, the code of _guest_values.py,
+# marshalled, and the variables that most guests get.
+if TYPE_CHECKING:
+    CORE: "Any"
+    VALUES: bytes
+    ENVIRONMENT: "dict[str, str]"
 _values = None  # its code, once it is needed
 
 _NOTHING = b"\x80\4}."  # the pickle of no inputs
@@ -76,18 +82,11 @@ _NO_ROOM = pickle.dumps(
 # a bytearray, whose zeros are written: each fork would have so many pages to
 # share and to let go.
 _spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
-_order = sys.byteorder
 
 
 def preload(names: str) -> None:
     """Import what every cell shall find imported, then settle the heap."""
-    import site
-
-    site.ENABLE_USER_SITE = False
-    site.setquit()
-    site.setcopyright()
-    site.sethelper()
-    share_by_files()
+    furnish()
     for name in names.split(","):
         if name:
             __import__(name)
@@ -103,19 +102,32 @@ def preload(names: str) -> None:
     gc.freeze()
 
 
-def main(live=None) -> None:
+def furnish() -> None:
+    """Do what Python's own start does for programs, and ours for their maps."""
+    import site
+
+    site.ENABLE_USER_SITE = False
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    share_by_files()
+
+
+def main(live=None, job=None) -> None:
     """Read the job, do it, send what came of it, and end the process.
 
-    `live` is what a fork of the host has of it: objects, not their pickle.
+    `live` is what a fork of the host has of it: objects, not their pickle;
+    `job` is the job, if it has been read.
     """
     if live is not None:
         share_by_files()
     first = os.getpid()
     _reseed()
     _set_streams()
-    waits = live is None and _wait_awhile()
+    waits = live is None and job is None and _wait_awhile()
     try:
-        job = _read_job()
+        if job is None:
+            job = _read_job()
         if waits:
             signal.alarm(0)
         job["live"] = live
@@ -180,7 +192,7 @@ def _rehearse() -> None:
         "live": None,
         "on_unsupported": "error",
     }
-    job = pickle.loads(pickle.dumps(job, PROTOCOL))
+    job = marshal.loads(marshal.dumps(job))
     _, outgoing = _encode_value(_do(job), job)
     b"".join(outgoing.pickle)
     _header(FRAME_VALUE, 1, INLINE)
@@ -195,37 +207,6 @@ def _account(error):
 
 
 # --- the job -----------------------------------------------------------------
-
-
-def _read_job():
-    data = _read_some(PAGE)
-    while len(data) < HEADER:
-        data += _read_some(PAGE)
-    length = int.from_bytes(data[8:16], _order)
-    payload = data[HEADER:]
-    if len(payload) < length:
-        payload = _read_rest(payload, length)
-    return pickle.loads(payload)  # from the host, which is trusted here
-
-
-def _read_some(size):
-    data = os.read(JOB_FD, size)
-    if not data:
-        _exit(1)  # the host is gone
-    return data
-
-
-def _read_rest(begun, size):
-    data = bytearray(size)
-    data[: len(begun)] = begun
-    rest = memoryview(data)[len(begun) :]
-    pipe = io.FileIO(JOB_FD, closefd=False)
-    while rest:
-        count = pipe.readinto(rest)
-        if not count:
-            _exit(1)
-        rest = rest[count:]
-    return data
 
 
 def _reseed() -> None:
@@ -546,7 +527,7 @@ def _rebuilt_types(outgoing):
 def _values_code():
     global _values
     if _values is None:
-        _values = compile(VALUES_SOURCE, _OUR_FILE, "exec")
+        _values = loaded(VALUES)
     return _values
 
 
@@ -642,25 +623,3 @@ def _finish() -> None:
     for stream in (sys.stdout, sys.stderr):
         with _Suppress():
             stream.flush()
-
-
-def _send(kind, payload) -> None:
-    _write(_header(kind, len(payload), INLINE) + payload)
-
-
-def _header(kind, length, at):
-    return (
-        FRAME_MAGIC.to_bytes(4, _order)
-        + kind.to_bytes(4, _order)
-        + length.to_bytes(8, _order)
-        + at.to_bytes(8, _order)
-    )
-
-
-def _write(data) -> None:
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[write(RESULT_FD, rest) :]
-    except BrokenPipeError:
-        return  # the host has read enough

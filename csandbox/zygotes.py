@@ -14,12 +14,12 @@ from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups, guarantees, scratches
+from csandbox import _csandbox, bootstrap, cgroups, guarantees, scratches
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
-from csandbox.view import environment_view, import_path, roots, unused_uid
+from csandbox.view import environment_view, roots, unused_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,49 +46,6 @@ ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
     _csandbox.MECHANISMS[name] for name in _NAMESPACES
 )
-
-# Executed in this order, in one namespace.
-GUEST_FILES = (
-    "_guest_errors.py",
-    "_guest_mmap.py",
-    "_guest_store.py",
-    "_guest_tried.py",
-    "_guest.py",
-)
-COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
-
-# Beyond the policy's env: what programs cannot do without.
-ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-}
-
-# With -I -S -B the zygote reads no variable, directory or .pth file that
-# could be the caller's; what site would do is done by the guest's preload.
-_FLAGS = ("-I", "-S", "-B", "-X", "utf8")
-_BOOTSTRAP = """\
-import sys
-sys.path[:] = {path!r}
-sys.prefix, sys.exec_prefix = {prefix!r}, {exec_prefix!r}
-from _frozen_importlib import ModuleSpec, module_from_spec
-from _frozen_importlib_external import ExtensionFileLoader
-_loader = ExtensionFileLoader("csandbox._csandbox", {core!r})
-_spec = ModuleSpec("csandbox._csandbox", _loader, origin={core!r})
-_core = module_from_spec(_spec)
-_loader.exec_module(_core)
-import builtins
-_guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
-for _path in {guest!r}:
-    with open(_path, "rb") as _file:
-        exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
-_guest["CORE"] = _core
-with open({values!r}, "rb") as _file:
-    _guest["VALUES_SOURCE"] = _file.read()
-_guest["ENVIRONMENT"] = {environment!r}
-_core.serve(_guest["preload"])
-_guest["main"]()
-"""
 
 
 class Template(Record):
@@ -432,7 +389,12 @@ def _start(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
+    argv = [
+        sys.executable,
+        *bootstrap.FLAGS,
+        "-c",
+        bootstrap.text(compute=template.compute),
+    ]
     zygote = _csandbox.Zygote(argv, _environment(template), plan)
     booting = _registry.booting
     booting.add(zygote)
@@ -446,20 +408,6 @@ def _start(template: Template) -> Zygote:
     finally:
         booting.discard(zygote)
     return zygote
-
-
-def _bootstrap(template: Template | None = None) -> str:
-    own = (COMPUTE_FILE,) if template is not None and template.compute else ()
-    here = os.path.dirname(os.path.abspath(__file__))
-    return _BOOTSTRAP.format(
-        path=import_path(),
-        prefix=sys.prefix,
-        exec_prefix=sys.exec_prefix,
-        core=os.path.abspath(_csandbox.__file__),
-        guest=[os.path.join(here, name) for name in (*GUEST_FILES, *own)],
-        values=os.path.join(here, "_guest_values.py"),
-        environment=ENVIRONMENT,
-    )
 
 
 def _environment(template: Template | None = None) -> list[str]:
