@@ -10,7 +10,7 @@ nothing to do.  Not trusted, like all of _guest.py.
 import gc
 import marshal
 import sys
-from _imp import _fix_co_filename  # type: ignore[import-not-found]
+from _imp import _fix_co_filename
 from _signal import alarm  # type: ignore[import-not-found]
 from builtins import __dict__ as _guests_own
 from posix import _exit, read, write
@@ -38,13 +38,12 @@ IDLE_SECONDS = 30
 SHORT = 200  # characters of a source
 
 # What can neither reach the rest of Python nor change anything.
-_PLAIN = frozenset(
-    """
-    abs all any ascii bin bool bytes chr complex dict divmod enumerate filter
-    float frozenset hash hex int len list map max min oct ord pow range repr
-    reversed round set slice sorted str sum tuple zip
-    """.split()
-)
+_PLAIN_NAMES = """
+abs all any ascii bin bool bytes chr complex dict divmod enumerate filter float
+frozenset hash hex int len list map max min oct ord pow range repr reversed
+round set slice sorted str sum tuple zip
+"""
+_PLAIN = frozenset(_PLAIN_NAMES.split())
 
 # Imported by an idle zygote, one after another, so that it never keeps a
 # request waiting for long; then the rest of our side, and what callables need.
@@ -54,9 +53,13 @@ _pieces: "list[str]" = [
 ]
 _order = sys.byteorder
 
-# Set by the bootstrap: the other files of our side, marshalled code each; and
-# whether they are needed before anything else.
+# Set by the bootstrap: the module _csandbox; the variables that most guests
+# get; code, marshalled, of the other files of our side, and of the one that
+# only numpy's users need; whether all is needed before anything else.
+CORE: "Any" = None
+ENVIRONMENT: "dict[str, str]" = {}
 REST: "list[bytes]" = []
+VALUES = b""
 WHOLE = False
 _is_whole = False
 
@@ -120,15 +123,16 @@ def enter() -> None:
     if _is_whole:
         main()
     alarm(IDLE_SECONDS)
-    job = _read_job()
+    begun = read_some(PAGE)
     alarm(0)
-    answer = _plain_answer(job)
-    if answer is not None:
-        _send(FRAME_VALUE, answer)
-        _exit(0)
+    if int.from_bytes(begun[8:16], _order) == len(begun) - HEADER:
+        answer = _plain_answer(marshal.loads(begun[HEADER:]))
+        if answer is not None:
+            _send(FRAME_VALUE, answer)
+            _exit(0)
     load_rest()
     furnish()
-    main(job=job)
+    main(begun=begun)
 
 
 def _plain_answer(job: "dict[str, Any]") -> "bytes | None":
@@ -191,10 +195,11 @@ def _plain_pickle(value: object) -> "bytes | None":
 # --- the pipes ---------------------------------------------------------------
 
 
-def _read_job():
-    data = _read_some(PAGE)
+def read_job(some):
+    """Return the job that some(size), a way to read, gives the bytes of."""
+    data = some(PAGE)
     while len(data) < HEADER:
-        data += _read_some(PAGE)
+        data += some(PAGE)
     length = int.from_bytes(data[8:16], _order)
     payload = data[HEADER:]
     if len(payload) < length:
@@ -202,7 +207,8 @@ def _read_job():
     return marshal.loads(payload)  # from the host, which is trusted here
 
 
-def _read_some(size):
+def read_some(size):
+    """Read the job's pipe."""
     data = read(JOB_FD, size)
     if not data:
         _exit(1)  # the host is gone
@@ -225,10 +231,10 @@ def _read_rest(begun, size):
 
 
 def _send(kind, payload) -> None:
-    _write(_header(kind, len(payload), INLINE) + payload)
+    _write(header(kind, len(payload), INLINE) + payload)
 
 
-def _header(kind, length, at):
+def header(kind, length, at):
     return (
         FRAME_MAGIC.to_bytes(4, _order)
         + kind.to_bytes(4, _order)

@@ -23,6 +23,8 @@ GUEST_FILES = (
     "_guest_mmap.py",
     "_guest_store.py",
     "_guest_tried.py",
+    "_guest_end.py",
+    "_guest_wait.py",
     "_guest.py",
 )
 COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
