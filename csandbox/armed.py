@@ -8,7 +8,7 @@ cores; those that wait for long end by themselves.
 
 from __future__ import annotations
 
-from collections import deque
+from _collections import deque  # type: ignore[import-not-found]
 from time import monotonic
 
 from csandbox.policy import cores

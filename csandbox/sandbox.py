@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from errno import EMFILE, ETIMEDOUT
-from threading import current_thread, main_thread
 from time import monotonic
 
 from csandbox import (
@@ -32,6 +30,7 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from csandbox.light import is_main_thread
 from csandbox.policy import cores
 from csandbox.result import Result, Usage
 from csandbox.text import Inert
@@ -388,7 +387,7 @@ def _see_to_its_end(
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
             required=tiers.required(policy),
-            signals=current_thread() is main_thread(),
+            signals=is_main_thread(),
             sink=sink,
             successor=successor,
             hurried=hurried,
@@ -417,6 +416,8 @@ def _judge(
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
     if ending == "denied":
+        import signal
+
         call = violations.fatal_call(outcome)
         return None, GuestCrash(signal.SIGSYS, call)
     if ending == "cancelled":
@@ -452,6 +453,8 @@ def _cancelled() -> Cancelled:
 
 
 def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
+    import signal
+
     number = os.WTERMSIG(outcome["wait_status"])
     used = outcome["user"] + outcome["system"]
     # The kernel's, behind our own look; a guest may send it itself.

@@ -20,10 +20,10 @@ from errno import (
     EPERM,
     EUSERS,
 )
-from threading import RLock
 
 from csandbox import guarantees, zygotes
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 from csandbox.policy import Policy
 from csandbox.remedies import remedy
 from csandbox.result import Record

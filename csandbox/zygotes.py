@@ -9,14 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import weakref
+from _weakrefset import WeakSet
 from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
-from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, bootstrap, cgroups, guarantees, scratches
+from csandbox import _csandbox, bootstrap, cgroups, guarantees
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 from csandbox.remedies import remedy
 from csandbox.result import Record
 from csandbox.view import environment_view, roots, unused_uid
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from csandbox import scratches
     from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
 
@@ -73,8 +74,8 @@ class _Registry:
         self.zygotes: dict[Template, Zygote] = {}
         self.booting: set[Zygote] = set()
         # Weak, so that one which an exception made homeless is closed.
-        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
-        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
+        self.runs: WeakSet[Run] = WeakSet()
+        self.inputs: WeakSet[Inputs] = WeakSet()
         self.armed = Armed()
 
     def close(self) -> None:
@@ -233,6 +234,8 @@ def _ask(
 
 
 def _place(policy: Policy) -> scratches.Place:
+    from csandbox import scratches
+
     try:
         return scratches.place_for(policy.scratch_bytes)
     except OSError as error:
@@ -483,7 +486,8 @@ def _forget_in_child() -> None:
     global _registry
     _csandbox.fork_began()
     cgroups.forget()
-    scratches.forget()
+    if "csandbox.scratches" in sys.modules:
+        sys.modules["csandbox.scratches"].forget()
     _free(_no_fork)
     old, _registry = _registry, _Registry()
     for run in list(old.runs):
@@ -503,7 +507,8 @@ def _free(lock: Any) -> None:
 def _close_cgroups() -> None:
     with _no_fork:
         cgroups.close()
-        scratches.close()
+        if "csandbox.scratches" in sys.modules:
+            sys.modules["csandbox.scratches"].close()
 
 
 # Functions of C, in which no signal handler can raise between two steps: the
