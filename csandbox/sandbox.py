@@ -235,11 +235,16 @@ def _execute(
                 else:
                     outcome = fork(template)
             else:
+
+                def start(each: Template) -> dict[str, Any]:
+                    return _start(
+                        frame, cargo, stdin, policy, sink, each, hurried
+                    )
+
                 if template is None:
-                    chosen = tiers.settled(chosen, policy)
-                outcome = _start(
-                    frame, cargo, stdin, policy, sink, chosen, hurried
-                )
+                    outcome, chosen = tiers.with_zygote(chosen, policy, start)
+                else:
+                    outcome = start(template)
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None

@@ -259,6 +259,13 @@ def discard(template: Template, zygote: Zygote) -> None:
     zygote.close()
 
 
+def discard_of(template: Template) -> None:
+    """End the zygote of a template, if it has one."""
+    zygote = _registry.zygotes.get(template)
+    if zygote is not None:
+        discard(template, zygote)
+
+
 def answers(zygote: Zygote, policy: Policy) -> bool:
     """Whether a zygote still arms cells, tried with one."""
     try:
