@@ -475,6 +475,7 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
         return -1;
     }
     self->used = true;
+    csb_zygote_used(self->zygote);
     watch->job.data = job->buf;
     watch->job.size = (size_t)job->len;
     watch->input.data = input->buf;
@@ -681,6 +682,19 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+run_ready(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((const RunObject *)op)->watch.ready);
+}
+
+static PyGetSetDef properties[] = {
+    {"ready", run_ready, NULL,
+     "Whether the cell was ready for its job when it was last looked at.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(RunObject, weakrefs), READONLY,
      NULL},
@@ -694,6 +708,7 @@ static PyType_Slot slots[] = {
     {Py_tp_dealloc, run_dealloc},
     {Py_tp_methods, methods},
     {Py_tp_members, members},
+    {Py_tp_getset, properties},
     {0, NULL},
 };
 
