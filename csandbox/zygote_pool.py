@@ -45,7 +45,7 @@ class Registry:
     """The zygotes of this process, and what runs in them."""
 
     # Reentrant locks: a signal handler may run something too.
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
         self.lock = RLock()
         self.starting: dict[Template, RLock] = {}
         self.zygotes: dict[Template, Zygote] = {}
@@ -56,7 +56,7 @@ class Registry:
         self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
         self.armed = Armed()
-        self.most = MOST
+        self.most = most
         self._look = 0.0
 
     def keep(self, template: Template, zygote: Zygote) -> Zygote:

@@ -350,6 +350,17 @@ def _idle_cell(
         cell.close()
 
 
+def most() -> int:
+    """Return how many zygotes are kept at most."""
+    return _registry.most
+
+
+def set_most(count: int) -> None:
+    """Keep so many zygotes at most."""
+    _registry.most = count
+    _registry.trim()
+
+
 def disarm() -> None:
     """End the cells that wait for jobs."""
     _registry.armed.close()
@@ -373,7 +384,7 @@ def end() -> None:
     global _registry
     # A daemon thread that ends in the middle never gives its locks back.
     _free(_no_fork)
-    old, _registry = _registry, Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for zygote in list(old.booting):
         zygote.close()
     old.close()
@@ -549,7 +560,7 @@ def _forget_in_child() -> None:
     cgroups.forget()
     scratches.forget()
     _free(_no_fork)
-    old, _registry = _registry, Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for run in list(old.runs):
         run.close()
     for inputs in list(old.inputs):
