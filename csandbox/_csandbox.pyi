@@ -94,6 +94,8 @@ class Run:
         required: int,
         signals: bool,
         sink: Callable[[int, bytes], object] | None,
+        successor: bool,
+        hurried: bool,
     ) -> dict[str, Any]: ...
     def kill(self) -> None: ...
     @property

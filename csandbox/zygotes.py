@@ -52,6 +52,8 @@ GUEST_FILES = (
     "_guest_mmap.py",
     "_guest_store.py",
     "_guest_tried.py",
+    "_guest_end.py",
+    "_guest_wait.py",
     "_guest.py",
 )
 COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
@@ -198,13 +200,16 @@ def keep_successor(
 ) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
     registry = _registry
-    successor = run.successor()
-    if successor is not None:
-        registry.runs.add(successor)
-        if registry.holds(template, zygote):
-            registry.armed.put(_kind(template, policy), zygote, successor)
-        else:  # it leaves
-            successor.close()
+    with _no_fork:
+        successor = run.successor()
+        if successor is not None:
+            registry.runs.add(successor)
+    if successor is None:
+        pass
+    elif registry.holds(template, zygote):
+        registry.armed.put(_kind(template, policy), zygote, successor)
+    else:  # it leaves
+        successor.close()
     registry.tend(_start_heir)
 
 

@@ -242,8 +242,8 @@ hosts.show(repeat(work, 2, warm=1))
 # --- the types of the core ---------------------------------------------------
 
 CORE = """
-import gc, os, sys, weakref, hosts
-from csandbox import _csandbox, zygotes
+import gc, os, sys, time, weakref, hosts
+from csandbox import _csandbox, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -266,7 +266,8 @@ def start(zygote, inputs=None):
 asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
          "memory": 1 << 30, "tasks": 1, "processes": 0, "output": 1000,
          "output_kills": False, "result": 1000, "required": 0,
-         "signals": False, "sink": None}
+         "signals": False, "sink": None, "successor": False,
+         "hurried": False}
 def growth(work, often=8, warm=2):
     "Counts before and after, and blocks of Python memory more each time."
     for _ in range(warm):
@@ -299,6 +300,33 @@ def work():
     zygote.close()
     zygote.close()
     assert not zygote.alive
+""",
+    "zygote that advances": """
+def work():
+    zygote = make()
+    zygote.launch()
+    while not zygote.advance(): time.sleep(0.001)
+    assert zygote.born == zygote.used > 0 and zygote.runs == 0
+    for _ in range(2):
+        try: zygote.advance()
+        except RuntimeError: pass
+        else: raise AssertionError
+""",
+    "zygote that advances and fails": """
+def work():
+    zygote = make(("view-pivot", 5))
+    zygote.launch()
+    try:
+        while not zygote.advance(): time.sleep(0.001)
+    except _csandbox.SetupError as error: assert error.args[0] == "view-pivot"
+    else: raise AssertionError
+    assert not zygote.alive
+""",
+    "zygote that is dropped as it advances": """
+def work():
+    zygote = make()
+    zygote.launch()
+    zygote.advance()
 """,
     "zygote booted twice": """
 def work():
@@ -422,6 +450,27 @@ def work():
     try: run.communicate(b"", b"", **asked)
     except RuntimeError: pass
     else: raise AssertionError
+""",
+    "run with a successor": """
+zygote = booted()
+job, cargo = jobs.source_job("1", "<guest>", ("",), {}, ())
+job["on_unsupported"] = "error"
+frame = jobs.frame(job, cargo, Policy())
+def work():
+    run, successors = start(zygote), []
+    for _ in range(3):
+        found = run.communicate(
+            frame, b"", **{**asked, "successor": True, "hurried": True})
+        assert found["ending"] == "frame", found
+        old, run = run, run.successor()
+        assert old.successor() is None
+        while run.waits() and not run.ready: pass
+        while run.waits() and not run.kill(): pass
+        assert not run.waits()
+        run.close()
+        run = start(zygote)
+    run.communicate(frame, b"", **{**asked, "successor": True})
+    run.close()  # and what was never asked for
 """,
     "run of bad arguments": """
 zygote = booted()
