@@ -161,6 +161,15 @@ def run_program(
     return _execute(job, cargo, stdin, policy, sink=on_output)
 
 
+def run_nothing(policy: Policy) -> None:
+    """Have a run that does nothing, whatever becomes of it, for warm().
+
+    Raises UnavailableError if the sandbox cannot be set up.
+    """
+    job, cargo = jobs.source_job("None", jobs.FILENAME, [""], {}, None)
+    _execute(job, cargo, b"", policy, hurried=True)
+
+
 # --- the run -----------------------------------------------------------------
 
 
@@ -181,7 +190,7 @@ def _execute(
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
-            chosen = template or _template(policy)
+            chosen = template or template_for(policy)
             if policy.start == "fork":
 
                 def fork(each: Template) -> dict[str, Any]:
@@ -216,7 +225,8 @@ def _execute(
     )
 
 
-def _template(policy: Policy) -> Template:
+def template_for(policy: Policy) -> Template:
+    """Return what the zygote of a policy's runs is to be."""
     threads = policy.library_threads if policy.preload else 0
     return Template(
         preload=policy.preload,

@@ -351,6 +351,7 @@ prepare(RunObject *self, const struct terms *terms)
         return -1;
     }
     self->used = true;
+    csb_zygote_used(self->zygote);
     set_limits(watch, terms);
     watch->job.data = terms->job.buf;
     watch->job.size = (size_t)terms->job.len;
@@ -541,6 +542,19 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+run_ready(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((const RunObject *)op)->watch.ready);
+}
+
+static PyGetSetDef properties[] = {
+    {"ready", run_ready, NULL,
+     "Whether the cell was ready for its job when it was last looked at.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(RunObject, weakrefs), READONLY,
      NULL},
@@ -550,11 +564,9 @@ static PyMemberDef members[] = {
 PyDoc_STRVAR(run_doc, "One cell.  Made by Zygote.start().");
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)run_doc},
-    {Py_tp_dealloc, run_dealloc},
-    {Py_tp_methods, methods},
-    {Py_tp_members, members},
-    {0, NULL},
+    {Py_tp_doc, (void *)run_doc}, {Py_tp_dealloc, run_dealloc},
+    {Py_tp_methods, methods},     {Py_tp_members, members},
+    {Py_tp_getset, properties},   {0, NULL},
 };
 
 PyType_Spec csb_run_spec = {
