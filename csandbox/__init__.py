@@ -38,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
+    from csandbox.warming import warm
 
 __version__ = "0.1.0"
 
@@ -63,15 +64,20 @@ __all__ = [
     "execute",
     "run",
     "set_capacity",
+    "warm",
 ]
 
 
 def __getattr__(name: str) -> object:
     # The extension and what ships callables are loaded by the first use.
-    if name not in ("capacity", "execute", "run", "set_capacity"):
+    if name not in ("capacity", "execute", "run", "set_capacity", "warm"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if sys.is_finalizing():
         raise Cancelled("the interpreter is shutting down")
+    if name == "warm":
+        from csandbox.warming import warm
+
+        return warm
     from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
 

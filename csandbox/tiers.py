@@ -1,10 +1,11 @@
 """Which mechanisms the runs of this process get: all that work here.
 
 The first run finds out, by the whole chain of set-up: a cell gets its job
-only when that has succeeded.  Where a step of it fails with an errno that says "not here", the chain
-is tried again without what that step is for.  Once a cell was ready, the
-choice stands for as long as the process lives: what fails later is an error,
-or a guest or neighbour who exhausts something would choose.
+only when that has succeeded.  Where a step of it fails with an errno that
+says "not here", the chain is tried again without what that step is for.  Once
+a cell was ready, the choice stands for as long as the process lives: what
+fails later is an error, or a guest or neighbour who exhausts something would
+choose.
 """
 
 from __future__ import annotations
