@@ -243,7 +243,7 @@ hosts.show(repeat(work, 2, warm=1))
 
 CORE = """
 import gc, os, sys, time, weakref, hosts
-from csandbox import _csandbox, jobs, zygotes
+from csandbox import _csandbox, bootstrap, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -251,7 +251,7 @@ def plan(fault=None):
     return _csandbox.build_plan(
         environment_view(), "", uid, zygotes.ALL_MECHANISMS, fault)
 def make(fault=None):
-    argv = [sys.executable, *zygotes._FLAGS, "-c", zygotes._bootstrap()]
+    argv = [sys.executable, *bootstrap.FLAGS, "-c", bootstrap.text()]
     return _csandbox.Zygote(argv, zygotes._environment(), plan(fault))
 def boot(zygote, seconds=60.0):
     zygote.launch()
