@@ -1,6 +1,8 @@
 #!/bin/bash
 # The stages of .ci/run, one a function: bash .ci/stages.sh NAME [ARGUMENT]
 #
+# With `again` before its name, only those tests of it that failed before.
+#
 # CI_HERE is the project, CI_WORK a folder that everybody may enter, CI_USER
 # the name of an ordinary user.
 set -euo pipefail
@@ -12,6 +14,44 @@ export PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 # A test that is skipped has failed, and so has one that warns.
 export CSANDBOX_MUST_WORK=1
 export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovider --durations=8'
+
+# Runs a stage of tests where /tmp and /dev/shm are its own: what lies there
+# is of no other stage.  It notes which tests fail.
+apart() { # STAGE [ARGUMENT]
+    exec unshare --mount bash "$0" alone "$@"
+}
+
+alone() { # STAGE [ARGUMENT]
+    local tmp notes
+    tmp=$(mktemp -d "$CI_WORK/tmp.XXXXXX")
+    chmod 1777 "$tmp"
+    mount --bind "$tmp" /tmp
+    mount -t tmpfs -o mode=1777 none /dev/shm
+    notes=$(notes_of "$@")
+    [ -d "$notes" ] || mkdir -m 1777 "$notes"
+    PYTEST_ADDOPTS=${PYTEST_ADDOPTS/-p no:cacheprovider/-o cache_dir=$notes}
+    "$@"
+}
+
+again() { # STAGE [ARGUMENT]
+    PYTEST_ADDOPTS+=' --last-failed --last-failed-no-failures=none'
+    apart "$@"
+}
+
+notes_of() { # STAGE [ARGUMENT]
+    local name=$*
+    echo "$CI_WORK/notes-${name//[^a-z0-9.]/-}"
+}
+
+# Prints the names of the tests that failed, a line each.
+failed() { # STAGE [ARGUMENT]
+    python3 - "$(notes_of "$@")/v/cache/lastfailed" << 'END'
+import json, os, sys
+if os.path.exists(sys.argv[1]):
+    with open(sys.argv[1]) as file:
+        print(*json.load(file), sep="\n")
+END
+}
 
 packages() {
     apt-get update -qq
@@ -94,6 +134,10 @@ version_of() {
 
 # A copy of the project, and a virtual environment with it and its tests.
 build() { # FOLDER PYTHON
+    if [ -d "$1" ]; then # as tests are run again
+        cd "$1"
+        return
+    fi
     cp -r "$TREE" "$1"
     cd "$1"
     "$2" -m venv .venv
@@ -285,4 +329,9 @@ fuzz() {
     PYTHON_CONFIG=/usr/bin/python3-config tests/fuzz/run 60
 }
 
-"$@"
+# What it took of the processors, for the summary.
+[ -z "${CI_TIMES:-}" ] || trap 'times > "$CI_TIMES"' EXIT
+case $1 in
+    test | suite | sanitizers) apart "$@" ;;
+    *) "$@" ;;
+esac
