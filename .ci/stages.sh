@@ -17,25 +17,24 @@ export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovide
 
 # Runs a stage of tests where /tmp and /dev/shm are its own: what lies there
 # is of no other stage.  It notes which tests fail.
-apart() { # STAGE [ARGUMENT]
+apart() { # [again] STAGE [ARGUMENT]
     exec unshare --mount bash "$0" alone "$@"
 }
 
-alone() { # STAGE [ARGUMENT]
+alone() { # [again] STAGE [ARGUMENT]
     local tmp notes
     tmp=$(mktemp -d "$CI_WORK/tmp.XXXXXX")
     chmod 1777 "$tmp"
     mount --bind "$tmp" /tmp
     mount -t tmpfs -o mode=1777 none /dev/shm
+    if [ "$1" = again ]; then
+        shift
+        PYTEST_ADDOPTS+=' --last-failed --last-failed-no-failures=none'
+    fi
     notes=$(notes_of "$@")
     [ -d "$notes" ] || mkdir -m 1777 "$notes"
     PYTEST_ADDOPTS=${PYTEST_ADDOPTS/-p no:cacheprovider/-o cache_dir=$notes}
     "$@"
-}
-
-again() { # STAGE [ARGUMENT]
-    PYTEST_ADDOPTS+=' --last-failed --last-failed-no-failures=none'
-    apart "$@"
 }
 
 notes_of() { # STAGE [ARGUMENT]
@@ -348,6 +347,6 @@ fuzz() {
 # What it took of the processors, for the summary.
 [ -z "${CI_TIMES:-}" ] || trap 'times > "$CI_TIMES"' EXIT
 case $1 in
-    test | suite | sanitizers) apart "$@" ;;
+    test | suite | sanitizers | again) apart "$@" ;;
     *) "$@" ;;
 esac
