@@ -606,16 +606,17 @@ def work():
     os.close(fd)
 """,
     "a directory that is cleared": """
+name = f"csandbox-leak-test-{os.getpid()}"
 def work():
-    os.makedirs("/tmp/csandbox-leak-test/a/b")
-    with open("/tmp/csandbox-leak-test/a/file", "w"): pass
+    os.makedirs(f"/tmp/{name}/a/b")
+    with open(f"/tmp/{name}/a/file", "w"): pass
     fd = os.open("/tmp", os.O_RDONLY)
-    assert _csandbox.clear_directory(fd, "csandbox-leak-test") is None
-    for bad in (("x", 3), (-1, "csandbox-leak-test")):
+    assert _csandbox.clear_directory(fd, name) is None
+    for bad in (("x", 3), (-1, name)):
         try: _csandbox.clear_directory(*bad)
         except (OSError, TypeError): pass
     os.close(fd)
-    assert not os.path.exists("/tmp/csandbox-leak-test")
+    assert not os.path.exists(f"/tmp/{name}")
 """,
     "tables": """
 def work():
