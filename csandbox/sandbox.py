@@ -6,19 +6,8 @@ import sys
 from errno import EMFILE, ETIMEDOUT
 from time import monotonic
 
-from csandbox import (
-    endings,
-    jobs,
-    places,
-    receipts,
-    tiers,
-    violations,
-    zygotes,
-)
-from csandbox.errors import (
-    Cancelled,
-    UnavailableError,
-)
+from csandbox import jobs, places, tiers, zygotes
+from csandbox.errors import Cancelled, UnavailableError
 from csandbox.light import is_main_thread
 from csandbox.policy import cores
 from csandbox.result import Result
@@ -215,6 +204,9 @@ def _execute(
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
         raise
+    # Imported while the zygote starts: see zygotes._start().
+    from csandbox import endings, receipts, violations
+
     value, error = endings.judge(outcome, policy)
     isolation = receipts.isolation(outcome, chosen)
     phases = endings.phases(outcome, asked, placed)
