@@ -697,8 +697,12 @@ def cells():
 def cell_beside(source="print(1)"):
     """Run a guest that then sleeps; yields (what it printed, its pid)."""
     asleep = "\nimport time; time.sleep(1000)"
+    zygotes.disarm()
+    begun = support.template() in zygotes._registry.zygotes
+    dying = cells() if begun else []
     with beside(source + asleep, timeout=2000) as (armed, run):
-        (cell,) = cells()
+        # After it, one may have been armed for the next run.
+        cell = [pid for pid in cells() if pid not in dying][0]
         try:
             yield armed.text, cell
         finally:
