@@ -36,6 +36,8 @@ typedef struct {
     uint64_t store;
     struct csb_watch next; /* the cell that has been asked for meanwhile */
     bool has_next;
+    bool next_is_left; /* ... when this run was over */
+    bool is_left;      /* this one, when another was */
 } RunObject;
 
 static void
@@ -234,9 +236,12 @@ ask(struct csb_watch *watch, int control, struct csb_request *request,
     return result;
 }
 
-/* While a cell is at its job, the next one like it is asked for. */
+/* While a cell is at its job, the next one like it is asked for: when it is
+ * over, in its own socket, where the zygote looks when nothing is left of it.
+ * Else it would wake up for that now, and keep the processor from the caller
+ * that is about to have its value. */
 static void
-ask_for_next(struct csb_watch *watch)
+ask_for_next(struct csb_watch *watch, int over)
 {
     RunObject *self =
         (RunObject *)((char *)watch - offsetof(RunObject, watch));
@@ -246,11 +251,13 @@ ask_for_next(struct csb_watch *watch)
     };
     clear_watch(&self->next);
     self->next.expected = watch->expected;
-    if (ask(&self->next, self->control, &request, self->store, -1, -1) < 0) {
+    int socket = over ? watch->status : self->control;
+    if (ask(&self->next, socket, &request, self->store, -1, -1) < 0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
     self->has_next = true;
+    self->next_is_left = over;
 }
 
 static RunObject *
@@ -359,7 +366,7 @@ prepare(RunObject *self, const struct terms *terms)
     watch->input.size = (size_t)terms->input.len;
     watch->streaming = terms->sink != Py_None;
     watch->hurried = terms->hurried;
-    watch->on_sent = terms->successor ? ask_for_next : NULL;
+    watch->on_work = terms->successor ? ask_for_next : NULL;
     int64_t now = csb_watch_clock();
     watch->signal_check = terms->signals ? now + CSB_SIGNAL_PERIOD : 0;
     watch->deadline = now + (int64_t)(terms->setup_timeout * 1e9);
@@ -495,6 +502,7 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
     next->limits = self->limits;
     next->store = self->store;
     next->watch = self->next;
+    next->is_left = self->next_is_left;
     clear_watch(&self->next);
     self->has_next = false;
     return (PyObject *)next;
@@ -503,6 +511,16 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(waits_doc, "waits($self, /)\n--\n\n"
                         "Whether the cell is ready for its job, or will be.");
 
+/* It is wanted before the zygote had a reason to look for its request. */
+static void
+nudge(RunObject *self)
+{
+    const struct csb_request request = {.magic = CSB_NUDGE_MAGIC};
+    self->is_left = false;
+    /* If it fails the zygote is dying, or is awake with much to do. */
+    (void)csb_send(self->control, &request, sizeof request, NULL, 0);
+}
+
 static PyObject *
 run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -510,7 +528,11 @@ run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->used || self->watch.status < 0 || self->owner != getpid()) {
         Py_RETURN_FALSE;
     }
-    return PyBool_FromLong(csb_watch_peek(&self->watch));
+    int alive = csb_watch_peek(&self->watch);
+    if (alive && self->is_left && self->watch.init < 0) {
+        nudge(self);
+    }
+    return PyBool_FromLong(alive);
 }
 
 static void

@@ -91,8 +91,9 @@ struct csb_watch {
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
     int hurried; /* a value is enough: its end need not be awaited */
-    /* Called once, when the cell has all of its job. */
-    void (*on_sent)(struct csb_watch *watch);
+    /* Called once: while the cell is at its job, if that takes long; else
+     * when it is over. */
+    void (*on_work)(struct csb_watch *watch, int over);
     /* Of relief.c. */
     int relief;     /* eventfd: the caller is back; -1: not needed yet */
     int unattended; /* the stand-in drives: it takes no output, and signals
