@@ -11,7 +11,13 @@ import os
 import pickle
 import sys
 from threading import RLock
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +29,18 @@ if TYPE_CHECKING:
 _PROTOCOL = 5
 LARGE = 64 * 1024  # bytes from which on a buffer travels by itself
 _ALIGNMENT = 64  # of such a buffer
-_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+# What of these modules' an object is made of travels by its name.
+_BY_NAME = frozenset(
+    (
+        "builtins",
+        "collections",
+        "datetime",
+        "decimal",
+        "fractions",
+        "numpy",
+        "uuid",
+    )
+)
 # cloudpickle's list of modules to ship by value belongs to the process.
 _by_value = RLock()
 
@@ -76,11 +93,33 @@ class Cargo:
 
 def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
     """Return a namespace as cargo; `roots` are what the cell can see."""
-    if all(type(value) in _SCALARS for value in inputs.values()):
-        cargo = Cargo()
-        pickle.Pickler(cargo, _PROTOCOL).dump(inputs)
-        return cargo.close()
-    return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
+    cargo = Cargo()
+    try:
+        _PlainPickler(cargo, roots).dump(inputs)
+    except Exception:  # an object's own, too: it is asked again, and blamed
+        return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
+    return cargo.close()
+
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles what needs no cloudpickle, and that as cloudpickle would.
+
+    Raises an exception for anything else.
+    """
+
+    def __init__(self, cargo: Cargo, roots: tuple[str, ...]) -> None:
+        super().__init__(cargo, _PROTOCOL, buffer_callback=cargo.keep_out)
+        self._below = tuple(f"{root}/" for root in roots)
+
+    # Called for all that pickle itself does not know by heart.
+    def reducer_override(self, thing: Any) -> Any:
+        named = isinstance(thing, (type, FunctionType, BuiltinFunctionType))
+        module = (thing if named else type(thing)).__module__
+        if module.partition(".")[0] not in _BY_NAME or _is_hidden(
+            sys.modules[module], self._below
+        ):
+            raise TypeError(module)
+        return NotImplemented
 
 
 def dump_call(
@@ -187,19 +226,26 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
     """Yield the imported modules whose files a cell cannot see."""
     below = tuple(f"{root}/" for root in roots)
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType):
-            continue
-        # Past a lazy module's own lookup, which would import it.
-        namespace = ModuleType.__getattribute__(module, "__dict__")
-        file = namespace.get("__file__")
         if (
-            type(file) is str
+            isinstance(module, ModuleType)
+            and _is_hidden(module, below)
             and name not in ("__main__", "__mp_main__")
-            and namespace.get("__name__") == name
-            and not file.startswith(below)
+            and _namespace(module).get("__name__") == name
             and name.partition(".")[0] != "csandbox"
         ):
             yield module
+
+
+def _is_hidden(module: ModuleType, below: tuple[str, ...]) -> bool:
+    """Whether a module has a file that is not below what a cell sees."""
+    file = _namespace(module).get("__file__")
+    return type(file) is str and not file.startswith(below)
+
+
+def _namespace(module: ModuleType) -> dict[str, Any]:
+    # Past a lazy module's own lookup, which would import it.
+    namespace: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
+    return namespace
 
 
 def _renew_lock() -> None:
