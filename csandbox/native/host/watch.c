@@ -17,6 +17,7 @@
 #include "../common/store.h"
 #include "forklock.h"
 #include "pipes.h"
+#include "streams.h"
 
 #define SECOND 1000000000ll
 /* From the kill to the zygote's word that nothing is left.  A guest can make
@@ -174,15 +175,18 @@ read_status(struct csb_watch *watch)
  */
 
 static void
-fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
+fill_poll_set(struct csb_watch *watch, struct pollfd *set)
 {
+    if (watch->lull != 0 && csb_watch_clock() >= watch->lull) {
+        watch->lull = 0;
+    }
     for (int i = 0; i < POLL_COUNT; i++) {
         set[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     }
     set[POLL_STATUS].fd = watch->exited ? -1 : watch->status;
     set[POLL_RESULT].fd = watch->result;
     set[POLL_WAKE].fd = watch->ending == CSB_ENDING_NONE ? watch->wake : -1;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; watch->lull == 0 && i < 2; i++) {
         set[POLL_STREAMS + i].fd = watch->streams[i].fd;
     }
     if (watch->ready && watch->ending == CSB_ENDING_NONE) {
@@ -209,7 +213,7 @@ is_metered(const struct csb_watch *watch)
 static int
 wait_for_events(struct csb_watch *watch, struct pollfd *set)
 {
-    int64_t until = watch->deadline;
+    int64_t until = csb_streams_next(watch, watch->deadline);
     if (watch->signal_check != 0 && !watch->unattended &&
         watch->signal_check < until) {
         until = watch->signal_check;
@@ -317,7 +321,7 @@ handle(struct csb_watch *watch, const struct pollfd *set)
     }
     for (int i = 0; i < 2; i++) {
         if (set[POLL_STREAMS + i].revents != 0) {
-            csb_pipes_read_stream(watch, &watch->streams[i]);
+            csb_streams_read(watch, &watch->streams[i]);
         }
     }
     if (set[POLL_JOB].revents != 0) {
@@ -348,7 +352,7 @@ drain(struct csb_watch *watch)
         for (int k = 0; k < DRAIN_CHUNKS && stream->total != before; k++) {
             before = stream->total;
             if (stream->fd >= 0) {
-                csb_pipes_read_stream(watch, stream);
+                csb_streams_read(watch, stream);
             }
         }
         csb_close(&stream->fd);
@@ -445,13 +449,6 @@ signals_are_due(struct csb_watch *watch)
     return 1;
 }
 
-static int
-has_output(const struct csb_watch *watch)
-{
-    return watch->streaming && !watch->unattended &&
-           (watch->streams[0].size > 0 || watch->streams[1].size > 0);
-}
-
 /* Once it is killed, what it was good for is here. */
 static int
 may_leave(const struct csb_watch *watch)
@@ -521,7 +518,7 @@ csb_watch_next(struct csb_watch *watch)
         if (signals_are_due(watch)) {
             return CSB_NEWS_INTERRUPTED;
         }
-        if (has_output(watch)) {
+        if (csb_streams_are_due(watch)) {
             return CSB_NEWS_OUTPUT; /* of the stand-in, too */
         }
         fill_poll_set(watch, set);
@@ -549,7 +546,7 @@ csb_watch_next(struct csb_watch *watch)
     if (!watch->over) {
         conclude(watch);
     }
-    return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
+    return csb_streams_are_due(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }
 
 void

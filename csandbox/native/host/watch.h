@@ -90,7 +90,11 @@ struct csb_watch {
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
-    int hurried; /* a value is enough: its end need not be awaited */
+    int hurried;          /* a value is enough: its end need not be awaited */
+    int64_t lull;         /* the streams are left alone until then, ns on
+                             CLOCK_MONOTONIC; 0: they are not */
+    int64_t held; /* since when there is output to be passed on, the same;
+                     0: there is none */
     /* Called once, when the cell has all of its job. */
     void (*on_sent)(struct csb_watch *watch);
     /* Of relief.c. */
