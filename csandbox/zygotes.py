@@ -53,6 +53,8 @@ GUEST_FILES = (
     "_guest_mmap.py",
     "_guest_store.py",
     "_guest_tried.py",
+    "_guest_end.py",
+    "_guest_wait.py",
     "_guest.py",
 )
 COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
@@ -205,10 +207,12 @@ def keep_successor(
     template: Template, policy: Policy, zygote: Zygote, run: Run
 ) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
-    successor = run.successor()
-    if successor is not None:
+    with _no_fork:
+        successor = run.successor()
+        if successor is None:
+            return
         _registry.runs.add(successor)
-        _registry.armed.put(_kind(template, policy), zygote, successor)
+    _registry.armed.put(_kind(template, policy), zygote, successor)
 
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
