@@ -23,12 +23,15 @@ from csandbox.view import environment_view, import_path, roots, unused_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import Any, TypeAlias
 
     from typing_extensions import Buffer
 
     from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
+
+    Parts: TypeAlias = Sequence[tuple[int, Buffer]]
 
 ANSWER_SECONDS = 2.0
 TRIAL_SECONDS = 30.0
@@ -154,13 +157,47 @@ def changed_user() -> int:
 
 
 def start_run(
-    template: Template, policy: Policy, inputs: Inputs | None = None
+    template: Template, policy: Policy, parts: Parts = ()
 ) -> tuple[Zygote, Run]:
-    """Return a cell in the making, of a zygote that is started if need be."""
-    if inputs is None:
-        armed = _registry.armed.take(_kind(template, policy))
+    """Return a cell for a job, that waits for it or is in the making.
+
+    Its zygote is started if need be.  It has `parts`, large inputs.
+    """
+    try:
+        armed = _armed_run(template, policy, parts)
         if armed is not None:
             return armed
+        inputs = _make_inputs(parts) if parts else None
+    except OSError as error:
+        raise unavailable(
+            "host-descriptors", error.errno or 0, "the inputs"
+        ) from None
+    try:
+        return _make_run(template, policy, inputs)
+    finally:
+        if inputs is not None:
+            inputs.close()  # the cell has it
+
+
+def _armed_run(
+    template: Template, policy: Policy, parts: Parts
+) -> tuple[Zygote, Run] | None:
+    """Return a cell that waits, and has these inputs now, if there is one."""
+    if not _may_wait(parts):
+        return None
+    armed = _registry.armed.take(_kind(template, policy, stored=bool(parts)))
+    if armed is not None and parts:
+        try:
+            armed[1].take_inputs([*parts])
+        except BaseException:
+            armed[1].close()
+            raise
+    return armed
+
+
+def _make_run(
+    template: Template, policy: Policy, inputs: Inputs | None
+) -> tuple[Zygote, Run]:
     for _ in range(ATTEMPTS):
         zygote = booted(template)
         try:
@@ -177,7 +214,17 @@ def start_run(
     raise unavailable("boot", 0, "killed again and again")
 
 
-def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
+def _may_wait(parts: Parts) -> bool:
+    """Whether there is room for large inputs in a cell that waits for them."""
+    return not parts or (
+        parts[-1][0] + memoryview(parts[-1][1]).nbytes
+        <= _csandbox.INPUTS_ARMED
+    )
+
+
+def _kind(
+    template: Template, policy: Policy, *, stored: bool
+) -> tuple[object, ...]:
     """Return what cells that can stand for each other have in common."""
     return (
         template,
@@ -188,23 +235,31 @@ def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
         policy.cpu_seconds,
         policy.result,
         policy.require,
+        stored,  # has a place for large inputs
     )
 
 
-def wants_successor(template: Template, policy: Policy) -> bool:
+def wants_successor(
+    template: Template, policy: Policy, parts: Parts = ()
+) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
     # What a run has of its own, a directory or a cgroup, comes with its cell;
     # and one that may only compute has no call to wait with.
     return (
         not template.is_bare
         and not template.compute
-        and _registry.armed.wants(_kind(template, policy))
+        and _may_wait(parts)
+        and _registry.armed.wants(_kind(template, policy, stored=bool(parts)))
         and not isinstance(cgroups.current(), cgroups.Base)
     )
 
 
 def keep_successor(
-    template: Template, policy: Policy, zygote: Zygote, run: Run
+    template: Template,
+    policy: Policy,
+    zygote: Zygote,
+    run: Run,
+    parts: Parts = (),
 ) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
     with _no_fork:
@@ -212,14 +267,15 @@ def keep_successor(
         if successor is None:
             return
         _registry.runs.add(successor)
-    _registry.armed.put(_kind(template, policy), zygote, successor)
+    kind = _kind(template, policy, stored=bool(parts))
+    _registry.armed.put(kind, zygote, successor)
 
 
-def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
+def _make_inputs(parts: Parts) -> Inputs:
     """Return a store of inputs, which a fork of this process closes."""
     inputs = _csandbox.Inputs()
     _registry.inputs.add(inputs)  # before it has anything to close
-    inputs.write(parts)
+    inputs.write([*parts])
     return inputs
 
 

@@ -49,7 +49,7 @@ GUEST = load_guest()
 
 def written(value, on_unsupported="error"):
     """Return the pickle and the store that a guest sends for a value."""
-    outgoing = GUEST["_Outgoing"]()
+    outgoing = GUEST["Outgoing"]()
     GUEST["_Pickler"](outgoing, on_unsupported == "repr").dump(value)
     store = bytearray(outgoing.end)
     for start, data in outgoing.parts:
@@ -1116,7 +1116,7 @@ def test_categories_and_levels_are_not_hashed():
 
 def written_with_calls(value):
     """Return what written() does, for a value with Calls in it."""
-    outgoing = GUEST["_Outgoing"]()
+    outgoing = GUEST["Outgoing"]()
     pickler = GUEST["_Pickler"](outgoing, False)
     kinds = GUEST["_plain_types"]()
     pickler.plain = {**kinds, Call: lambda call: call.__reduce__()}

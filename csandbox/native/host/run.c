@@ -18,6 +18,8 @@
 #include "../common/frames.h"
 #include "../common/store.h"
 #include "drive.h"
+#include "inputs.h"
+#include "parts.h"
 #include "region.h"
 #include "told.h"
 #include "zygote.h"
@@ -35,6 +37,7 @@ typedef struct {
     int control;
     struct csb_limits limits;
     uint64_t store;
+    bool stored;           /* it has inputs in a store */
     struct csb_watch next; /* the cell that has been asked for meanwhile */
     bool has_next;
 } RunObject;
@@ -50,6 +53,7 @@ clear_watch(struct csb_watch *watch)
         .streams = {{.fd = -1}, {.fd = -1}},
         .job = {.fd = -1, .stays_open = 1},
         .store = -1,
+        .inputs = -1,
         .input = {.fd = -1},
         .init = -1,
         .cell = -1,
@@ -235,19 +239,36 @@ ask(struct csb_watch *watch, int control, struct csb_request *request,
     return result;
 }
 
+/* Inputs that are not known yet come in a store that is empty yet. */
+static int
+ask_for_like(RunObject *self, struct csb_watch *ret_next)
+{
+    struct csb_request request = {
+        .magic = CSB_REQUEST_MAGIC,
+        .limits = self->limits,
+    };
+    int result = 0;
+
+    request.limits.mapped = self->store;
+    if (self->stored) {
+        request.limits.mapped += CSB_INPUTS_SPACE;
+        result = csb_store_create(CSB_STORE_NAME, &ret_next->inputs);
+    }
+    ret_next->expected = self->watch.expected;
+    ret_next->expected.limits = request.limits;
+    return result < 0 ? result
+                      : ask(ret_next, self->control, &request, self->store,
+                            ret_next->inputs, -1);
+}
+
 /* While a cell is at its job, the next one like it is asked for. */
 static void
 ask_for_next(struct csb_watch *watch)
 {
     RunObject *self =
         (RunObject *)((char *)watch - offsetof(RunObject, watch));
-    struct csb_request request = {
-        .magic = CSB_REQUEST_MAGIC,
-        .limits = self->limits,
-    };
     clear_watch(&self->next);
-    self->next.expected = watch->expected;
-    if (ask(&self->next, self->control, &request, self->store, -1, -1) < 0) {
+    if (ask_for_like(self, &self->next) < 0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
@@ -287,6 +308,7 @@ csb_run_request(PyObject *module, PyObject *zygote, int control,
     self->control = control;
     self->limits = *limits;
     self->store = store;
+    self->stored = inputs >= 0;
     self->watch.expected = *expected;
     self->watch.expected.limits = *limits;
     if (make_leaf(module, &self->watch, leaf, limits, store, &cgroup) < 0 ||
@@ -504,7 +526,8 @@ PyDoc_STRVAR(
     "bytes): called as output comes, None to collect it; signals: whether to\n"
     "look for them, as the main thread must; successor: whether to ask for\n"
     "another cell of the same limits meanwhile; hurried: whether a value is\n"
-    "enough, and what the run used need not be known.  Returns a dict that says how\n"
+    "enough, and what the run used need not be known.  Returns a dict that "
+    "says how\n"
     "it ended.  An exception of a signal handler or of the sink kills the "
     "run\n"
     "and is raised.");
@@ -513,9 +536,9 @@ static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {
-        "job",    "input",    "timeout",   "setup_timeout", "cpu_time",
-        "memory", "tasks",    "processes", "output",        "output_kills",
-        "result", "required", "signals",   "sink",          "successor",
+        "job",     "input",    "timeout",   "setup_timeout", "cpu_time",
+        "memory",  "tasks",    "processes", "output",        "output_kills",
+        "result",  "required", "signals",   "sink",          "successor",
         "hurried", NULL};
     RunObject *self = (RunObject *)op;
     Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
@@ -625,18 +648,53 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (!self->has_next || self->owner != getpid()) {
         Py_RETURN_NONE;
     }
-    RunObject *next =
-        new_run(PyType_GetModule(Py_TYPE(op)), self->zygote);
+    RunObject *next = new_run(PyType_GetModule(Py_TYPE(op)), self->zygote);
     if (next == NULL) {
         return NULL;
     }
     next->control = self->control;
     next->limits = self->limits;
     next->store = self->store;
+    next->stored = self->stored;
     next->watch = self->next;
     clear_watch(&self->next);
     self->has_next = false;
     return (PyObject *)next;
+}
+
+PyDoc_STRVAR(take_inputs_doc,
+             "take_inputs($self, parts, /)\n--\n\n"
+             "Give the cell, which was armed for it, large inputs: as "
+             "Inputs.write().\nBefore communicate(); once.");
+
+static PyObject *
+run_take_inputs(PyObject *op, PyObject *list)
+{
+    RunObject *self = (RunObject *)op;
+    struct csb_parts parts;
+    int result;
+
+    if (self->used || self->watch.inputs < 0 || self->owner != getpid()) {
+        PyErr_SetString(PyExc_RuntimeError, "this cell takes no inputs");
+        return NULL;
+    }
+    if (!PyList_Check(list)) {
+        PyErr_SetString(PyExc_TypeError, "parts must be a list");
+        return NULL;
+    }
+    if (csb_parts_hold(list, &parts) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = csb_inputs_fill(self->watch.inputs, &parts);
+    Py_END_ALLOW_THREADS
+    csb_parts_release(&parts);
+    csb_close(&self->watch.inputs);
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(waits_doc, "waits($self, /)\n--\n\n"
@@ -677,6 +735,7 @@ static PyMethodDef methods[] = {
     {"kill", run_kill, METH_NOARGS, kill_doc},
     {"close", run_close, METH_NOARGS, close_doc},
     {"successor", run_successor, METH_NOARGS, successor_doc},
+    {"take_inputs", run_take_inputs, METH_O, take_inputs_doc},
     {"waits", run_waits, METH_NOARGS, waits_doc},
     {NULL, NULL, 0, NULL},
 };

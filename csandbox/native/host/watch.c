@@ -461,7 +461,8 @@ static void
 look_whether_sent(struct csb_watch *watch)
 {
     void (*on_sent)(struct csb_watch *) = watch->on_sent;
-    if (on_sent != NULL && watch->ready && watch->job.sent == watch->job.size &&
+    if (on_sent != NULL && watch->ready &&
+        watch->job.sent == watch->job.size &&
         watch->ending == CSB_ENDING_NONE) {
         watch->on_sent = NULL;
         on_sent(watch);
@@ -558,6 +559,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->status); /* the zygote kills what hangs on it */
     csb_close(&watch->result);
     csb_close(&watch->store);
+    csb_close(&watch->inputs);
     csb_close(&watch->wake);
     csb_close(&watch->relief);
     csb_close(&watch->init);

@@ -80,6 +80,8 @@ struct csb_watch {
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
+    int inputs;                   /* memfd for large inputs, until it has
+                                     them; -1: the cell has none, or all */
     struct csb_outlet input;      /* stdin */
     size_t output_limit;          /* bytes kept of each stream */
     int output_kills;             /* more than that end the run */
