@@ -449,12 +449,23 @@ signals_are_due(struct csb_watch *watch)
     return 1;
 }
 
+/* Whether nobody can change its value: that of a cell which still has the
+ * store mapped is sealed when it is dead. */
+static int
+is_settled(struct csb_watch *watch)
+{
+    if (watch->payload == NULL && watch->sealed == 0) {
+        watch->sealed = csb_store_seal(watch->store) == 0 ? 1 : -1;
+    }
+    return watch->payload != NULL || watch->sealed > 0;
+}
+
 /* Once it is killed, what it was good for is here. */
 static int
-may_leave(const struct csb_watch *watch)
+may_leave(struct csb_watch *watch)
 {
     return watch->hurried && watch->ending == CSB_ENDING_FRAME &&
-           watch->payload != NULL && watch->killed && watch->cgroup.base < 0;
+           watch->killed && watch->cgroup.base < 0 && is_settled(watch);
 }
 
 static void

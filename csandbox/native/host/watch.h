@@ -117,6 +117,7 @@ struct csb_watch {
     int reserving;         /* reserve_to is set, once */
     uint64_t reserve_from; /* what is still to be reserved of the store */
     uint64_t reserve_to;
+    int sealed; /* 1: the store; 0: not tried; -1: not while it lives */
     int exited; /* the exit status has come, or never will */
     int over;   /* it is judged, and nothing of it is left */
     int silent; /* ... never: the kernel takes long over what is left */
