@@ -9,17 +9,16 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import weakref
 from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
 from csandbox import _csandbox, cgroups, guarantees, scratches
-from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
 from csandbox.view import environment_view, import_path, roots, unused_uid
+from csandbox.zygote_pool import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ ANSWER_SECONDS = 2.0
 TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
-_DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 _NAMESPACES = (
     "mount namespace",
     "network namespace",
@@ -113,26 +112,7 @@ class Template(Record):
         return not self.mechanisms & _csandbox.MECHANISMS["pid namespace"]
 
 
-class _Registry:
-    # Reentrant locks: a signal handler may run something too.
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.starting: dict[Template, RLock] = {}
-        self.zygotes: dict[Template, Zygote] = {}
-        self.booting: set[Zygote] = set()
-        # Weak, so that one which an exception made homeless is closed.
-        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
-        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
-        self.armed = Armed()
-
-    def close(self) -> None:
-        self.armed.close()
-        zygotes, self.zygotes = self.zygotes, {}
-        for zygote in zygotes.values():
-            zygote.close()
-
-
-_registry = _Registry()
+_registry = Registry()
 # Held while descriptors are made that nobody could close in a fork.
 _no_fork = RLock()
 _first_user = os.geteuid()
@@ -156,122 +136,26 @@ def changed_user() -> int:
     return -1 if user == _first_user else user
 
 
-def start_run(
-    template: Template, policy: Policy, parts: Parts = ()
-) -> tuple[Zygote, Run]:
-    """Return a cell for a job, that waits for it or is in the making.
-
-    Its zygote is started if need be.  It has `parts`, large inputs.
-    """
-    try:
-        armed = _armed_run(template, policy, parts)
-        if armed is not None:
-            return armed
-        inputs = _make_inputs(parts) if parts else None
-    except OSError as error:
-        raise unavailable(
-            "host-descriptors", error.errno or 0, "the inputs"
-        ) from None
-    try:
-        return _make_run(template, policy, inputs)
-    finally:
-        if inputs is not None:
-            inputs.close()  # the cell has it
+def registry() -> Registry:
+    """Return what this process has of zygotes, cells and inputs."""
+    return _registry
 
 
-def _armed_run(
-    template: Template, policy: Policy, parts: Parts
-) -> tuple[Zygote, Run] | None:
-    """Return a cell that waits, and has these inputs now, if there is one."""
-    if not _may_wait(parts):
-        return None
-    armed = _registry.armed.take(_kind(template, policy, stored=bool(parts)))
-    if armed is not None and parts:
-        try:
-            armed[1].take_inputs([*parts])
-        except BaseException:
-            armed[1].close()
-            raise
-    return armed
-
-
-def _make_run(
-    template: Template, policy: Policy, inputs: Inputs | None
-) -> tuple[Zygote, Run]:
-    for _ in range(ATTEMPTS):
-        zygote = booted(template)
-        try:
-            return zygote, _request(zygote, policy, inputs, template)
-        except _csandbox.SetupError as error:
-            raise unavailable(*error.args) from None
-        except OSError as error:
-            if error.errno not in _DEAD:
-                raise unavailable(
-                    "host-descriptors", error.errno or 0, ""
-                ) from None
-            # It was killed while idle, and nothing was lost by it.
-            discard(template, zygote)
-    raise unavailable("boot", 0, "killed again and again")
-
-
-def _may_wait(parts: Parts) -> bool:
-    """Whether there is room for large inputs in a cell that waits for them."""
-    return not parts or (
-        parts[-1][0] + memoryview(parts[-1][1]).nbytes
-        <= _csandbox.INPUTS_ARMED
-    )
-
-
-def _kind(
-    template: Template, policy: Policy, *, stored: bool
-) -> tuple[object, ...]:
-    """Return what cells that can stand for each other have in common."""
-    return (
-        template,
-        policy.memory,
-        policy.scratch,
-        policy.threads,
-        policy.processes,
-        policy.cpu_seconds,
-        policy.result,
-        policy.require,
-        stored,  # has a place for large inputs
-    )
-
-
-def wants_successor(
-    template: Template, policy: Policy, parts: Parts = ()
-) -> bool:
-    """Whether a run shall have a cell like its own armed meanwhile."""
-    # What a run has of its own, a directory or a cgroup, comes with its cell;
-    # and one that may only compute has no call to wait with.
-    return (
-        not template.is_bare
-        and not template.compute
-        and _may_wait(parts)
-        and _registry.armed.wants(_kind(template, policy, stored=bool(parts)))
-        and not isinstance(cgroups.current(), cgroups.Base)
-    )
-
-
-def keep_successor(
-    template: Template,
-    policy: Policy,
-    zygote: Zygote,
-    run: Run,
-    parts: Parts = (),
-) -> None:
-    """Let the cell wait that was armed during a run, if there is one."""
+def adopt_successor(run: Run) -> Run | None:
+    """Return the cell armed during a run, if any; a fork closes it."""
     with _no_fork:
         successor = run.successor()
-        if successor is None:
-            return
-        _registry.runs.add(successor)
-    kind = _kind(template, policy, stored=bool(parts))
-    _registry.armed.put(kind, zygote, successor)
+        if successor is not None:
+            _registry.runs.add(successor)
+    return successor
 
 
-def _make_inputs(parts: Parts) -> Inputs:
+def tend() -> None:
+    """See to the zygotes that are kept, after a run."""
+    _registry.tend(_start_heir)
+
+
+def make_inputs(parts: Parts) -> Inputs:
     """Return a store of inputs, which a fork of this process closes."""
     inputs = _csandbox.Inputs()
     _registry.inputs.add(inputs)  # before it has anything to close
@@ -355,6 +239,7 @@ def discard(template: Template, zygote: Zygote) -> None:
         if registry.zygotes.get(template) is zygote:
             del registry.zygotes[template]
     zygote.close()
+    registry.armed.forget(zygote)
 
 
 def answers(zygote: Zygote, policy: Policy) -> bool:
@@ -373,7 +258,7 @@ def try_cell(zygote: Zygote, policy: Policy, template: Template) -> None:
     except _csandbox.SetupError as error:
         raise unavailable(*error.args) from None
     except OSError as error:
-        step = "boot" if error.errno in _DEAD else "host-descriptors"
+        step = "boot" if error.errno in DEAD else "host-descriptors"
         raise unavailable(step, error.errno or 0, "") from None
     if outcome["ending"] == "setup":
         raise setup_error(outcome)
@@ -413,6 +298,17 @@ def _idle_cell(
         cell.close()
 
 
+def most() -> int:
+    """Return how many zygotes are kept at most."""
+    return _registry.most
+
+
+def set_most(count: int) -> None:
+    """Keep so many zygotes at most."""
+    _registry.most = count
+    _registry.trim()
+
+
 def disarm() -> None:
     """End the cells that wait for jobs."""
     _registry.armed.close()
@@ -436,7 +332,7 @@ def end() -> None:
     global _registry
     # A daemon thread that ends in the middle never gives its locks back.
     _free(_no_fork)
-    old, _registry = _registry, _Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for zygote in list(old.booting):
         zygote.close()
     old.close()
@@ -463,9 +359,6 @@ def booted(template: Template) -> Zygote:
         zygote = registry.zygotes.get(template)
         if zygote is None:
             zygote = _start(template)
-            with registry.lock:
-                # A signal handler may have started one meanwhile.
-                zygote = registry.zygotes.setdefault(template, zygote)
     return zygote
 
 
@@ -489,23 +382,36 @@ def build_plan(template: Template) -> bytes:
 
 
 def _start(template: Template) -> Zygote:
-    if not sys.executable:
-        raise unavailable("exec", 2, "sys.executable is empty")
-    plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
-    zygote = _csandbox.Zygote(argv, _environment(template), plan)
-    booting = _registry.booting
-    booting.add(zygote)
+    """Return a zygote that is ready, and kept."""
+    registry = _registry
+    zygote = _new_zygote(template)
+    registry.booting.add(zygote)
     try:
         with _no_fork:
             zygote.launch()
         zygote.boot(BOOT_SECONDS)
+        return registry.keep(template, zygote)
     except _csandbox.SetupError as error:
-        step, errno, detail = error.args
-        raise unavailable(step, errno, detail) from None
+        raise unavailable(*error.args) from None
     finally:
-        booting.discard(zygote)
-    return zygote
+        registry.booting.discard(zygote)
+
+
+def _start_heir(template: Template) -> None:
+    """Launch a zygote that shall be ready later."""
+    registry = _registry
+    zygote = _new_zygote(template)
+    with _no_fork:
+        registry.heirs[template] = zygote
+        zygote.launch()
+
+
+def _new_zygote(template: Template) -> Zygote:
+    if not sys.executable:
+        raise unavailable("exec", 2, "sys.executable is empty")
+    plan = build_plan(template)
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
+    return _csandbox.Zygote(argv, _environment(template), plan)
 
 
 def _bootstrap(template: Template | None = None) -> str:
@@ -553,10 +459,17 @@ def _limits(policy: Policy) -> dict[str, int]:
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,
-        # Of one process, in whole seconds: behind the host's own look,
-        # should that come late.
-        "cpu_seconds": int(policy.cpu_seconds) + 2,
+        "cpu_seconds": cpu_backstop(policy),
     }
+
+
+def cpu_backstop(policy: Policy) -> int:
+    """Return whole seconds of one process, should the host look too late.
+
+    A power of two, so that runs whose timeouts differ a little can have each
+    other's cells.
+    """
+    return 1 << (int(policy.cpu_seconds) + 1).bit_length()
 
 
 def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
@@ -595,7 +508,7 @@ def _forget_in_child() -> None:
     cgroups.forget()
     scratches.forget()
     _free(_no_fork)
-    old, _registry = _registry, _Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for run in list(old.runs):
         run.close()
     for inputs in list(old.inputs):

@@ -190,6 +190,17 @@ csb_pipes_read_result(struct csb_watch *watch)
     }
 }
 
+/* That of a cell which still has the store mapped is sealed when it is dead.
+ */
+int
+csb_pipes_settled(struct csb_watch *watch)
+{
+    if (watch->payload == NULL && watch->sealed == 0) {
+        watch->sealed = csb_store_seal(watch->store) == 0 ? 1 : -1;
+    }
+    return watch->payload != NULL || watch->sealed > 0;
+}
+
 /* --- what is sent -------------------------------------------------------- */
 
 void

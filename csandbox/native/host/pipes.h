@@ -8,6 +8,9 @@
 /* Reads on until nothing is there; what follows a whole frame is not read. */
 void csb_pipes_read_result(struct csb_watch *watch);
 
+/* Whether a whole value is here, and nobody can change it any more. */
+int csb_pipes_settled(struct csb_watch *watch);
+
 /* As much as the pipe takes; closes it when all is sent or nobody reads. */
 void csb_pipes_send(struct csb_outlet *outlet);
 

@@ -20,6 +20,8 @@
 #include "streams.h"
 
 #define SECOND 1000000000ll
+/* Of a run whose end need not be awaited. */
+#define SHORT (SECOND / 50)
 /* From the kill to the zygote's word that nothing is left.  A guest can make
  * the kernel take long over its remains, but not the caller wait for it. */
 #define KILL_GRACE (2 * SECOND)
@@ -449,23 +451,16 @@ signals_are_due(struct csb_watch *watch)
     return 1;
 }
 
-/* Whether nobody can change its value: that of a cell which still has the
- * store mapped is sealed when it is dead. */
-static int
-is_settled(struct csb_watch *watch)
-{
-    if (watch->payload == NULL && watch->sealed == 0) {
-        watch->sealed = csb_store_seal(watch->store) == 0 ? 1 : -1;
-    }
-    return watch->payload != NULL || watch->sealed > 0;
-}
-
-/* Once it is killed, what it was good for is here. */
+/* Once it is killed, what it was good for is here.  In a longer run a guest
+ * could have made what the kernel takes long to remove. */
 static int
 may_leave(struct csb_watch *watch)
 {
-    return watch->hurried && watch->ending == CSB_ENDING_FRAME &&
-           watch->killed && watch->cgroup.base < 0 && is_settled(watch);
+    return watch->hurried && watch->killed &&
+           watch->ending == CSB_ENDING_FRAME &&
+           watch->frame.kind == CSB_FRAME_VALUE && watch->cgroup.base < 0 &&
+           csb_watch_clock() - watch->started < SHORT &&
+           csb_pipes_settled(watch);
 }
 
 static void
