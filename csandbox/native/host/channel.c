@@ -13,6 +13,9 @@
 #include "../common/fdio.h"
 #include "../common/store.h"
 
+/* Bytes that a guest can print without waiting for the host. */
+#define PRINTED (256 * 1024)
+
 /* A pipe of which the host keeps one end, which does not block. */
 static int
 open_pipe(int host_end, int *ret_host, int *ret_cell)
@@ -33,6 +36,11 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
     int result = open_pipe(1, &watch->input.fd, &fds[CSB_FD_STDIN]);
     if (result == 0) {
         result = open_pipe(0, &watch->streams[0].fd, &fds[CSB_FD_STDOUT]);
+    }
+    if (result == 0) {
+        /* EPERM: this user has too much in pipes.  Then a guest that prints
+         * much waits for the host now and then. */
+        (void)fcntl(watch->streams[0].fd, F_SETPIPE_SZ, PRINTED);
     }
     if (result == 0) {
         result = open_pipe(0, &watch->streams[1].fd, &fds[CSB_FD_STDERR]);
