@@ -8,19 +8,14 @@ import; plain data travels through pickle, which is the same but quicker.
 from __future__ import annotations
 
 import os
-import pickle
 import sys
-from threading import RLock
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    MethodType,
-    ModuleType,
-)
+from types import CodeType, FunctionType, MethodType, ModuleType
+
+from csandbox.light import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -29,18 +24,7 @@ if TYPE_CHECKING:
 _PROTOCOL = 5
 LARGE = 64 * 1024  # bytes from which on a buffer travels by itself
 _ALIGNMENT = 64  # of such a buffer
-# What of these modules' an object is made of travels by its name.
-_BY_NAME = frozenset(
-    (
-        "builtins",
-        "collections",
-        "datetime",
-        "decimal",
-        "fractions",
-        "numpy",
-        "uuid",
-    )
-)
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 # cloudpickle's list of modules to ship by value belongs to the process.
 _by_value = RLock()
 
@@ -94,32 +78,18 @@ class Cargo:
 def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
     """Return a namespace as cargo; `roots` are what the cell can see."""
     cargo = Cargo()
+    if all(type(value) in _SCALARS for value in inputs.values()):
+        from _pickle import Pickler
+
+        Pickler(cargo, _PROTOCOL).dump(inputs)
+        return cargo.close()
+    from csandbox.plain import PlainPickler
+
     try:
-        _PlainPickler(cargo, roots).dump(inputs)
+        PlainPickler(cargo, roots).dump(inputs)
     except Exception:  # an object's own, too: it is asked again, and blamed
         return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
     return cargo.close()
-
-
-class _PlainPickler(pickle.Pickler):
-    """Pickles what needs no cloudpickle, and that as cloudpickle would.
-
-    Raises an exception for anything else.
-    """
-
-    def __init__(self, cargo: Cargo, roots: tuple[str, ...]) -> None:
-        super().__init__(cargo, _PROTOCOL, buffer_callback=cargo.keep_out)
-        self._below = tuple(f"{root}/" for root in roots)
-
-    # Called for all that pickle itself does not know by heart.
-    def reducer_override(self, thing: Any) -> Any:
-        named = isinstance(thing, (type, FunctionType, BuiltinFunctionType))
-        module = (thing if named else type(thing)).__module__
-        if module.partition(".")[0] not in _BY_NAME or _is_hidden(
-            sys.modules[module], self._below
-        ):
-            raise TypeError(module)
-        return NotImplemented
 
 
 def dump_call(
@@ -228,7 +198,7 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
     for name, module in list(sys.modules.items()):
         if (
             isinstance(module, ModuleType)
-            and _is_hidden(module, below)
+            and is_hidden(module, below)
             and name not in ("__main__", "__mp_main__")
             and _namespace(module).get("__name__") == name
             and name.partition(".")[0] != "csandbox"
@@ -236,7 +206,7 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
             yield module
 
 
-def _is_hidden(module: ModuleType, below: tuple[str, ...]) -> bool:
+def is_hidden(module: ModuleType, below: tuple[str, ...]) -> bool:
     """Whether a module has a file that is not below what a cell sees."""
     file = _namespace(module).get("__file__")
     return type(file) is str and not file.startswith(below)
