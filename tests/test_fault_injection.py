@@ -267,7 +267,9 @@ def _package_directory():
 SCARCE = """
 import errno, os, resource
 import csandbox
+from csandbox import zygotes
 assert csandbox.run('1') == 1
+zygotes.disarm()  # those that wait have descriptors, too
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 used = len(os.listdir('/proc/self/fd'))
 outcomes = set()
@@ -281,6 +283,7 @@ for more in range(0, 24):
     except OSError as error:
         assert error.errno == errno.EMFILE, error
         outcomes.add('OSError')
+    zygotes.disarm()
     now = len(os.listdir('/proc/self/fd')) if more > 2 else used
     assert now == used, (more, now, used)
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
