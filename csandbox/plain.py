@@ -1,4 +1,4 @@
-"""The pickler of plain data: pickle's, as cloudpickle adds nothing to it."""
+"""The pickler of plain data: pickle's, where cloudpickle adds nothing."""
 
 from __future__ import annotations
 

@@ -36,6 +36,8 @@ typedef struct {
     bool stored;           /* it has inputs in a store */
     struct csb_watch next; /* the cell that has been asked for meanwhile */
     bool has_next;
+    bool next_is_left; /* ... when this run was over */
+    bool is_left;      /* this one, when another was */
 } RunObject;
 
 static void
@@ -146,7 +148,7 @@ make_spot(PyObject *module, struct csb_watch *watch, PyObject *place,
 
 /* Inputs that are not known yet come in a store that is empty yet. */
 static int
-ask_for_like(RunObject *self, struct csb_watch *ret_next)
+ask_for_like(RunObject *self, int socket, struct csb_watch *ret_next)
 {
     struct csb_request request = {
         .magic = CSB_REQUEST_MAGIC,
@@ -162,22 +164,27 @@ ask_for_like(RunObject *self, struct csb_watch *ret_next)
     ret_next->expected = self->watch.expected;
     ret_next->expected.limits = request.limits;
     return result < 0 ? result
-                      : csb_channel_ask(ret_next, self->control, &request,
+                      : csb_channel_ask(ret_next, socket, &request,
                                         self->store, ret_next->inputs, -1);
 }
 
-/* While a cell is at its job, the next one like it is asked for. */
+/* While a cell is at its job, the next one like it is asked for: when it is
+ * over, in its own socket, where the zygote looks when nothing is left of it.
+ * Else it would wake up for that now, and keep the processor from the caller
+ * that is about to have its value. */
 static void
-ask_for_next(struct csb_watch *watch)
+ask_for_next(struct csb_watch *watch, int over)
 {
     RunObject *self =
         (RunObject *)((char *)watch - offsetof(RunObject, watch));
     clear_watch(&self->next);
-    if (ask_for_like(self, &self->next) < 0) {
+    if (ask_for_like(self, over ? watch->status : self->control, &self->next) <
+        0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
     self->has_next = true;
+    self->next_is_left = over;
 }
 
 static RunObject *
@@ -288,7 +295,7 @@ prepare(RunObject *self, const struct terms *terms)
     watch->input.size = (size_t)terms->input.len;
     watch->streaming = terms->sink != Py_None;
     watch->hurried = terms->hurried;
-    watch->on_sent = terms->successor ? ask_for_next : NULL;
+    watch->on_work = terms->successor ? ask_for_next : NULL;
     int64_t now = csb_watch_clock();
     watch->signal_check = terms->signals ? now + CSB_SIGNAL_PERIOD : 0;
     watch->deadline = now + (int64_t)(terms->setup_timeout * 1e9);
@@ -425,6 +432,7 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
     next->store = self->store;
     next->stored = self->stored;
     next->watch = self->next;
+    next->is_left = self->next_is_left;
     clear_watch(&self->next);
     self->has_next = false;
     return (PyObject *)next;
@@ -468,6 +476,16 @@ run_take_inputs(PyObject *op, PyObject *list)
 PyDoc_STRVAR(waits_doc, "waits($self, /)\n--\n\n"
                         "Whether the cell is ready for its job, or will be.");
 
+/* It is wanted before the zygote had a reason to look for its request. */
+static void
+nudge(RunObject *self)
+{
+    const struct csb_request request = {.magic = CSB_NUDGE_MAGIC};
+    self->is_left = false;
+    /* If it fails the zygote is dying, or is awake with much to do. */
+    (void)csb_send(self->control, &request, sizeof request, NULL, 0);
+}
+
 static PyObject *
 run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -475,7 +493,11 @@ run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->used || self->watch.status < 0 || self->owner != getpid()) {
         Py_RETURN_FALSE;
     }
-    return PyBool_FromLong(csb_watch_peek(&self->watch));
+    int alive = csb_watch_peek(&self->watch);
+    if (alive && self->is_left && self->watch.init < 0) {
+        nudge(self);
+    }
+    return PyBool_FromLong(alive);
 }
 
 static void

@@ -20,6 +20,8 @@
 #include "streams.h"
 
 #define SECOND 1000000000ll
+/* Of a run during which another cell is asked for, not at its end. */
+#define LONG (SECOND / 1000)
 /* Of a run whose end need not be awaited. */
 #define SHORT (SECOND / 50)
 /* From the kill to the zygote's word that nothing is left.  A guest can make
@@ -213,6 +215,13 @@ is_metered(const struct csb_watch *watch)
 }
 
 static int
+is_at_work(const struct csb_watch *watch)
+{
+    return watch->ready && watch->ending == CSB_ENDING_NONE &&
+           watch->job.sent == watch->job.size;
+}
+
+static int
 wait_for_events(struct csb_watch *watch, struct pollfd *set)
 {
     int64_t until = csb_streams_next(watch, watch->deadline);
@@ -227,6 +236,10 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
         watch->notify.listener >= 0 && set[POLL_NOTIFY].fd < 0 &&
         watch->notify.pace.silent < until) {
         until = watch->notify.pace.silent;
+    }
+    if (watch->on_work != NULL && is_at_work(watch) &&
+        watch->started + LONG < until) {
+        until = watch->started + LONG;
     }
     int64_t left = until - csb_watch_clock();
     if (left < 0 || csb_pipes_reserving(watch)) {
@@ -463,15 +476,24 @@ may_leave(struct csb_watch *watch)
            csb_pipes_settled(watch);
 }
 
-static void
-look_whether_sent(struct csb_watch *watch)
+/* Whether the cell has had its job for so long that there is time for what
+ * would keep the processor from it, or from the caller. */
+static int
+is_long_at_work(const struct csb_watch *watch)
 {
-    void (*on_sent)(struct csb_watch *) = watch->on_sent;
-    if (on_sent != NULL && watch->ready &&
-        watch->job.sent == watch->job.size &&
-        watch->ending == CSB_ENDING_NONE) {
-        watch->on_sent = NULL;
-        on_sent(watch);
+    return is_at_work(watch) && csb_watch_clock() - watch->started >= LONG;
+}
+
+static void
+look_at_work(struct csb_watch *watch)
+{
+    void (*on_work)(struct csb_watch *, int) = watch->on_work;
+    const int over = watch->ending == CSB_ENDING_FRAME;
+    if (on_work != NULL && (over || is_long_at_work(watch))) {
+        watch->on_work = NULL;
+        csb_forklock_enter();
+        on_work(watch, over);
+        csb_forklock_leave();
     }
 }
 
@@ -536,9 +558,9 @@ csb_watch_next(struct csb_watch *watch)
         if (count > 0) {
             csb_forklock_enter();
             handle(watch, set);
-            look_whether_sent(watch);
             csb_forklock_leave();
         }
+        look_at_work(watch);
         if (csb_pipes_reserving(watch)) {
             csb_forklock_enter();
             csb_pipes_reserve(watch);

@@ -96,8 +96,9 @@ struct csb_watch {
                              CLOCK_MONOTONIC; 0: they are not */
     int64_t held; /* since when there is output to be passed on, the same;
                      0: there is none */
-    /* Called once, when the cell has all of its job. */
-    void (*on_sent)(struct csb_watch *watch);
+    /* Called once: while the cell is at its job, if that takes long; else
+     * when it is over. */
+    void (*on_work)(struct csb_watch *watch, int over);
     /* Of relief.c. */
     int relief;     /* eventfd: the caller is back; -1: not needed yet */
     int unattended; /* the stand-in drives: it takes no output, and signals
