@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         header,
         set_environment,
     )
+    from csandbox._guest_heavy import touch_packages
 
 PAGE = 4096  # most jobs are no longer
 IDLE_SECONDS = 30  # without a job a cell ends
@@ -52,6 +53,7 @@ def wait_awhile() -> bool:
     for source in ("x = 1\nx + 1", "1 + 1"):
         _rehearse(source)
     linecache.cache.pop(_NAME, None)
+    touch_packages()
     signal.alarm(IDLE_SECONDS)
     return True
 

@@ -80,7 +80,9 @@ class Armed:
 
     def is_ready(self, key: Key) -> bool | None:
         """Whether the latest of a kind is ready; None if none will last."""
-        queue = self._waiting.get(key, ())
+        queue = self._waiting.get(key)
+        if queue is None:
+            return None
         try:
             since, _, run = queue[-1]
         except IndexError:

@@ -271,14 +271,22 @@ def _execute(
 
 def template_for(policy: Policy) -> Template:
     """Return what the zygote of a policy's runs is to be."""
-    threads = policy.library_threads if policy.preload else 0
     return Template(
         preload=policy.preload,
         several=policy.processes > 0,
-        threads=threads if threads < cores() else 0,
+        threads=_preloaded_threads(policy),
         compute=policy.profile == "compute",
         user=zygotes.changed_user(),
     )
+
+
+def _preloaded_threads(policy: Policy) -> int:
+    """Return how many threads a preloaded library may have; 0: as it likes.
+
+    A power of two, so that many limits share a few zygotes.
+    """
+    threads = policy.library_threads if policy.preload else 0
+    return 0 if threads >= cores() else 1 << threads.bit_length() >> 1
 
 
 def _fork(

@@ -53,6 +53,7 @@ GUEST_FILES = (
     "_guest_store.py",
     "_guest_tried.py",
     "_guest_end.py",
+    "_guest_heavy.py",
     "_guest_wait.py",
     "_guest.py",
 )
@@ -186,7 +187,7 @@ def wants_successor(template: Template, policy: Policy) -> bool:
 
 
 def is_armed(template: Template, policy: Policy) -> bool | None:
-    """Whether the cell is ready that a run would get; None if there is none."""
+    """Whether the cell of the next run is ready; None if there is none."""
     return _registry.armed.is_ready(_kind(template, policy))
 
 

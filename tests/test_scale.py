@@ -3,11 +3,13 @@
 Each test is a program of its own, as what is looked at is of a whole process.
 """
 
+from unittest import mock
+
 import pytest
 
 import csandbox
 import hosts
-from csandbox import zygotes
+from csandbox import policy, sandbox, zygotes
 from csandbox.errors import PolicyError
 
 MODULES = (
@@ -62,6 +64,23 @@ use("json"), use("csv"), use("")
 hosts.show([settled(), sorted(kept())])
 """)
     assert found == [3, ["", "csv", "json"]]
+
+
+def test_limits_ask_for_few_different_numbers_of_threads():
+    """Which a library is given as it is imported, by its environment."""
+    with (
+        mock.patch.object(policy, "cores", lambda: 64),
+        mock.patch.object(sandbox, "cores", lambda: 64),
+    ):
+        templates = {
+            sandbox.template_for(
+                csandbox.Policy(
+                    preload=("numpy",), threads=threads, memory="64G"
+                )
+            )
+            for threads in range(100)
+        }
+    assert {each.threads for each in templates} == {0, 1, 2, 4, 8, 16, 32}
 
 
 # --- how many ----------------------------------------------------------------
