@@ -298,6 +298,7 @@ def discard(template: Template, zygote: Zygote) -> None:
         if registry.zygotes.get(template) is zygote:
             del registry.zygotes[template]
     zygote.close()
+    registry.armed.forget(zygote)
 
 
 def answers(zygote: Zygote, policy: Policy) -> bool:
