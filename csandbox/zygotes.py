@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from contextlib import suppress
 from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
@@ -212,6 +213,23 @@ def keep_successor(
     else:  # it leaves
         successor.close()
     registry.tend(_start_heir)
+    if not registry.holds(template, zygote):
+        _arm_heir(template, policy)
+
+
+def _arm_heir(template: Template, policy: Policy) -> None:
+    """Have a cell ready in the zygote that has come in another's place."""
+    zygote = _registry.zygotes.get(template)
+    # What is required is looked at by the run that asks.
+    if (
+        zygote is None
+        or policy.require
+        or not wants_successor(template, policy)
+    ):
+        return
+    with suppress(OSError, _csandbox.SetupError):  # then the next run asks
+        run = _request(zygote, policy, template=template)
+        _registry.armed.put(_kind(template, policy), zygote, run)
 
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
@@ -461,8 +479,8 @@ def _start_heir(template: Template) -> None:
     registry = _registry
     zygote = _new_zygote(template)
     with _no_fork:
-        registry.heirs[template] = zygote
         zygote.launch()
+        registry.heirs[template] = zygote
 
 
 def _new_zygote(template: Template) -> Zygote:
