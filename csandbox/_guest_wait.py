@@ -6,31 +6,18 @@ Executed in the namespace of _guest.py, before that.
 from __future__ import annotations
 
 import atexit
-import io
 import linecache
+import marshal
 import os
-import pickle
 import select
 import signal
-from os import _exit, write
+from os import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import (
-        ENVIRONMENT,
-        HEADER,
-        JOB_FD,
-        PROTOCOL,
-        _order,
-        finish,
-        fulfil,
-        header,
-        set_environment,
-    )
+    from csandbox._guest import finish, fulfil, set_environment
+    from csandbox._guest_first import ENVIRONMENT, IDLE_SECONDS, JOB_FD, header
     from csandbox._guest_heavy import touch_packages
-
-PAGE = 4096  # most jobs are no longer
-IDLE_SECONDS = 30  # without a job a cell ends
 
 _NAME = "<rehearsal>"
 _REHEARSAL = {
@@ -67,7 +54,7 @@ def _rehearse(source) -> None:
     global finish, write
     real = finish, write
     job = {**_REHEARSAL, "source": source, "env": ENVIRONMENT}
-    payload = pickle.dumps(job, PROTOCOL)
+    payload = marshal.dumps(job)
     frame = header(1, len(payload), 0) + payload
     write = _swallow
     if atexit._ncallbacks():  # which may be called once only
@@ -83,34 +70,3 @@ def _end_nothing():
 def _swallow(descriptor, data):
     os.write(descriptor, b"")
     return len(data)
-
-
-def read_job(read):
-    data = read(PAGE)
-    while len(data) < HEADER:
-        data += read(PAGE)
-    length = int.from_bytes(data[8:16], _order)
-    payload = data[HEADER:]
-    if len(payload) < length:
-        payload = _read_rest(payload, length)
-    return pickle.loads(payload)  # from the host, which is trusted here
-
-
-def read_some(size):
-    data = os.read(JOB_FD, size)
-    if not data:
-        _exit(1)  # the host is gone
-    return data
-
-
-def _read_rest(begun, size):
-    data = bytearray(size)
-    data[: len(begun)] = begun
-    rest = memoryview(data)[len(begun) :]
-    pipe = io.FileIO(JOB_FD, closefd=False)
-    while rest:
-        count = pipe.readinto(rest)
-        if not count:
-            _exit(1)
-        rest = rest[count:]
-    return data

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic, sleep
 
 from csandbox import places, sandbox, tiers, zygotes
+from csandbox.errors import UnavailableError
 from csandbox.policy import make_policy
 
 TYPE_CHECKING = False
@@ -43,7 +45,10 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     policy = make_policy(policy, overrides)
     if policy.start == "fork":
         return
-    template = tiers.settled(sandbox.template_for(policy), policy)
+    template = sandbox.template_for(policy)
+    with suppress(UnavailableError):  # then that tier is not to be had
+        zygotes.booted(template, whole=True)
+    template = tiers.settled(template, policy)
     if zygotes.is_armed(template, policy) is None:
         zygotes.expect(template, policy)
         sandbox.run_nothing(policy)

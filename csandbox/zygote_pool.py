@@ -15,13 +15,13 @@ Nothing here has a thread: it is done by runs, as they end.
 
 from __future__ import annotations
 
-import weakref
-from threading import RLock
+from _weakrefset import WeakSet
 from time import monotonic
 
 from csandbox import _csandbox
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ RUNS = 10_000
 AGE_SECONDS = 3600.0
 LOOK_SECONDS = 1.0  # between two looks
 HEIR_SECONDS = 0.005  # ... while an heir starts
+SETTLE_SECONDS = 0.5  # for it to import, once ready, what it does when idle
 RETRY_SECONDS = 60.0  # after an heir that could not start
 
 
@@ -52,9 +53,9 @@ class Registry:
         self.booting: set[Zygote] = set()
         self.heirs: dict[Template, Zygote] = {}
         # Weak, so that one which an exception made homeless is closed.
-        self.leaving: weakref.WeakSet[Zygote] = weakref.WeakSet()
-        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
-        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
+        self.leaving: WeakSet[Zygote] = WeakSet()
+        self.runs: WeakSet[Run] = WeakSet()
+        self.inputs: WeakSet[Inputs] = WeakSet()
         self.armed = Armed()
         self.most = most
         self._look = 0.0
@@ -148,7 +149,7 @@ class Registry:
             self._give_up_heir(template, now)
         elif heir is zygote:  # it raised when it was in place already
             del self.heirs[template]
-        elif heir.advance():
+        elif heir.advance() and now - heir.born > SETTLE_SECONDS:
             self.release(template, zygote, heir)
             del self.heirs[template]
 

@@ -3,6 +3,8 @@
 import time
 from unittest import mock
 
+import resource
+
 import pytest
 
 import csandbox
@@ -108,7 +110,7 @@ def test_those_of_all_kinds_are_bounded():
     ("soft", "most"), [(48, 1), (1024, 21), (10**6, 64), (-1, 64), (4, 1)]
 )
 def test_the_descriptors_of_the_host_bound_them(soft, most):
-    with mock.patch.object(armed.resource, "getrlimit", lambda _: (soft, -1)):
+    with mock.patch.object(resource, "getrlimit", lambda _: (soft, -1)):
         assert armed.most() == most
 
 
@@ -192,9 +194,8 @@ hosts.show([busy == armed.cores(), calm, len(pool)])
 
 def test_a_cell_without_a_job_ends_by_itself():
     found = program("""
-import csandbox.zygotes
-honest = csandbox.zygotes._BOOTSTRAP
-csandbox.zygotes._BOOTSTRAP = honest.replace(
+from csandbox import bootstrap
+bootstrap._TEXT = bootstrap._TEXT.replace(
     '_core.serve', '_guest["IDLE_SECONDS"] = 3\\n_core.serve')
 def living(): return len(hosts.marked(sys.argv[1]))
 csandbox.warm()
@@ -419,8 +420,8 @@ for name, module in list(sys.modules.items()):
 def test_a_package_whose_use_fails_can_be_preloaded_all_the_same():
     """A module of the name of one that is used ahead, but without its ways."""
     found = program("""
-honest = zygotes._BOOTSTRAP
-zygotes._BOOTSTRAP = honest.replace(
+from csandbox import bootstrap
+bootstrap._TEXT = bootstrap._TEXT.replace(
     "_core.serve", "sys.modules['pandas'] = sys\\n"
     "sys.modules['numpy'] = sys\\n_core.serve")
 hosts.show([csandbox.run("4"), csandbox.run("5")])

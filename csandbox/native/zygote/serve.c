@@ -18,10 +18,13 @@ const char csb_serve_doc[] = PyDoc_STR(
     "serve(preload, /)\n--\n\n"
     "Be a zygote: confine this process, call preload(names) with the\n"
     "comma-separated names of the packages to import, and fork a cell for\n"
-    "each request of the host.  Returns None in each cell, locked down;\n"
-    "never in the zygote, which ends with its host.");
+    "each request of the host.  While there is none, call preload(None),\n"
+    "until that returns what is false.  Returns None in each cell, locked\n"
+    "down; never in the zygote, which ends with its host.");
 
+/* Without a request before the first, and between two. */
 #define IDLE_MS 30
+#define PAUSE_MS 2
 
 /* Fixed places in the poll set; the runs' status sockets follow. */
 enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
@@ -110,17 +113,17 @@ csb_serve_report_exception(uint32_t step, struct csb_report *ret_report)
     Py_XDECREF(traceback);
 }
 
-/* While nothing is asked of it, the zygote imports what callables need, which
- * would take longer than the rest of a start.  A failure is the cells' to
- * meet. */
-static void
+/* While nothing is asked of it, the zygote imports what cells may need, one
+ * thing after another, which would take longer than the rest of a start.
+ * Whether there is more.  A failure is the cells' to meet. */
+static int
 preload_idly(PyObject *function)
 {
-    PyObject *result = PyObject_CallFunction(function, "s", "cloudpickle");
-    if (result == NULL) {
-        PyErr_Clear();
-    }
+    PyObject *result = PyObject_CallOneArg(function, Py_None);
+    int more = result != NULL && PyObject_IsTrue(result) > 0;
+    PyErr_Clear();
     Py_XDECREF(result);
+    return more;
 }
 
 static int
@@ -287,8 +290,7 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
             continue; /* EINTR: stopped and continued */
         }
         if (ready == 0) {
-            timeout = -1;
-            preload_idly(preload_function);
+            timeout = preload_idly(preload_function) ? 0 : -1;
             continue;
         }
         if (events[POLL_HOST].revents != 0) {
@@ -307,6 +309,8 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
         }
         if (events[POLL_CONTROL].revents != 0) {
             asked = 1;
+            /* A first cell is at work, and the host about to want the next. */
+            timeout = timeout < 0 ? -1 : PAUSE_MS;
             if (take_request(zygote, runs) == 1) {
                 free(events);
                 return;
