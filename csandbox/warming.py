@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from time import monotonic, sleep
 
-from csandbox import places, sandbox, tiers, zygotes
+from csandbox import cells, places, sandbox, tiers, zygotes
 from csandbox.errors import UnavailableError
 from csandbox.policy import make_policy
 
@@ -49,9 +49,9 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     with suppress(UnavailableError):  # then that tier is not to be had
         zygotes.booted(template, whole=True)
     template = tiers.settled(template, policy)
-    if zygotes.is_armed(template, policy) is None:
-        zygotes.expect(template, policy)
+    if cells.is_armed(template, policy) is None:
+        cells.expect(template, policy)
         sandbox.run_nothing(policy)
     end = monotonic() + READY_SECONDS
-    while zygotes.is_armed(template, policy) is False and monotonic() < end:
+    while cells.is_armed(template, policy) is False and monotonic() < end:
         sleep(PAUSE)

@@ -1,9 +1,8 @@
 """Which cells wait for jobs, how many, for how long; and warm()."""
 
+import resource
 import time
 from unittest import mock
-
-import resource
 
 import pytest
 

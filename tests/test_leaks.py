@@ -243,7 +243,7 @@ hosts.show(repeat(work, 2, warm=1))
 
 CORE = """
 import gc, os, sys, time, weakref, hosts
-from csandbox import _csandbox, jobs, zygotes
+from csandbox import _csandbox, bootstrap, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -251,7 +251,7 @@ def plan(fault=None):
     return _csandbox.build_plan(
         environment_view(), "", uid, zygotes.ALL_MECHANISMS, fault)
 def make(fault=None):
-    argv = [sys.executable, *zygotes._FLAGS, "-c", zygotes._bootstrap()]
+    argv = [sys.executable, *bootstrap.FLAGS, "-c", bootstrap.text()]
     return _csandbox.Zygote(argv, zygotes._environment(), plan(fault))
 def boot(zygote, seconds=60.0):
     zygote.launch()
@@ -508,6 +508,30 @@ def work():
     del inputs
     assert watcher() is None
 """,
+    "run armed for inputs": """
+zygote = booted()
+job, cargo = jobs.source_job("x[-1]", "<guest>", ("",), {"x": "ab" * 50_000},
+                             ())
+job["on_unsupported"] = "error"
+frame = jobs.frame(job, cargo, Policy())
+def work():
+    inputs = _csandbox.Inputs()
+    inputs.write(cargo.parts)
+    run = start(zygote, inputs)
+    inputs.close()
+    for given in (cargo.parts, cargo.parts, None, [5], [(0, b"x"), (0, b"y")]):
+        found = run.communicate(
+            frame, b"", **{**asked, "successor": True, "hurried": True})
+        assert found["ending"] == "frame", found
+        try: run.take_inputs(cargo.parts)
+        except RuntimeError: pass
+        else: raise AssertionError
+        run = run.successor()
+        try: run.take_inputs(given)
+        except (TypeError, ValueError):
+            run.take_inputs(cargo.parts)
+    run.close()
+""",
     "inputs of bad arguments": """
 def work():
     for bad in (5, [5], [(0,)], [(-1, b"")], [(0, "x")],
@@ -607,16 +631,17 @@ def work():
     os.close(fd)
 """,
     "a directory that is cleared": """
+name = f"csandbox-leak-test-{os.getpid()}"
 def work():
-    os.makedirs("/tmp/csandbox-leak-test/a/b")
-    with open("/tmp/csandbox-leak-test/a/file", "w"): pass
+    os.makedirs(f"/tmp/{name}/a/b")
+    with open(f"/tmp/{name}/a/file", "w"): pass
     fd = os.open("/tmp", os.O_RDONLY)
-    assert _csandbox.clear_directory(fd, "csandbox-leak-test") is None
-    for bad in (("x", 3), (-1, "csandbox-leak-test")):
+    assert _csandbox.clear_directory(fd, name) is None
+    for bad in (("x", 3), (-1, name)):
         try: _csandbox.clear_directory(*bad)
         except (OSError, TypeError): pass
     os.close(fd)
-    assert not os.path.exists("/tmp/csandbox-leak-test")
+    assert not os.path.exists(f"/tmp/{name}")
 """,
     "tables": """
 def work():

@@ -21,7 +21,7 @@ import cloudpickle
 import pytest
 
 import csandbox
-from csandbox import untransportable, zygotes
+from csandbox import cells, untransportable
 
 LOCK = threading.Lock()
 
@@ -31,7 +31,7 @@ def nothing_starts(monkeypatch):
     def start(*arguments):
         pytest.fail("a run was started")
 
-    monkeypatch.setattr(zygotes, "start_run", start)
+    monkeypatch.setattr(cells, "start_run", start)
 
 
 def refusal(target, *args, **options):
@@ -313,7 +313,8 @@ def test_the_place_is_found_past_cycles():
     assert place_of(a) == 'inputs["x"].other.list[2]["lock"] holds'
 
 
-def test_the_place_in_much_data_is_found_soon():
+def test_the_place_in_much_data_is_found_soon(monkeypatch):
+    monkeypatch.setattr(untransportable, "SECONDS_LIMIT", 30.0)
     rows = [[Thing(n=n)] for n in range(20_000)]
     rows.append([Thing(lock=LOCK)])
     start = time.monotonic()
