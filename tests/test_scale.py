@@ -21,6 +21,7 @@ PRELUDE = f"""
 import os, sys, threading, time
 import csandbox, hosts
 from csandbox import zygote_pool, zygotes
+zygote_pool.SETTLE_SECONDS = 0.0
 MODULES = {MODULES!r}.split()
 SECRETS = "hash('a'), id(None)"  # of its seed, and its addresses
 def kept():
