@@ -194,8 +194,7 @@ hosts.show([busy == armed.cores(), calm, len(pool)])
 def test_a_cell_without_a_job_ends_by_itself():
     found = program("""
 from csandbox import bootstrap
-honest = bootstrap._TEXT
-bootstrap._TEXT = honest.replace(
+bootstrap._TEXT = bootstrap._TEXT.replace(
     '_core.serve', '_guest["IDLE_SECONDS"] = 3\\n_core.serve')
 def living(): return len(hosts.marked(sys.argv[1]))
 csandbox.warm()
@@ -430,3 +429,64 @@ def total(size):
 hosts.show([total(size) for size in (100_000, 31 << 20, 31 << 20)])
 """)
     assert got == [100_000, 31 << 20, 31 << 20]
+
+
+# --- packages ----------------------------------------------------------------
+
+FAULTS = """
+import resource
+def faults(use):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    use()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+USES = {
+    "numpy": "import numpy; faults(lambda: numpy.arange(1000.0).sum())",
+    "pandas": "import pandas; faults(lambda: pandas.DataFrame({'a': [1]}))",
+}
+
+
+@pytest.mark.parametrize(("package", "most"), [("numpy", 20), ("pandas", 60)])
+def test_a_cell_that_waits_has_what_the_use_of_a_package_touches(
+    package, most
+):
+    """Else numpy's first sum takes 58 page faults, and a frame 349."""
+    pytest.importorskip(package)
+    found = []
+    for _ in range(3):
+        csandbox.warm(preload=(package,))
+        time.sleep(0.2)
+        found.append(csandbox.run(FAULTS + USES[package], preload=(package,)))
+    assert min(found) <= most
+
+
+def test_the_use_of_packages_ahead_leaves_nothing_for_the_guest_to_see():
+    pytest.importorskip("pandas")
+    source = """
+import sys, warnings, pandas, numpy
+caught = []
+for name, module in list(sys.modules.items()):
+    if getattr(module, "__warningregistry__", {}): caught.append(name)
+(numpy.geterr() == dict(divide="warn", over="warn", under="ignore",
+                        invalid="warn"),
+ [name for name in caught if name.startswith(("numpy", "pandas"))],
+ pandas.get_option("display.max_rows"), sorted(vars(sys.modules["__main__"])))
+"""
+    csandbox.warm(preload=("pandas",))
+    errors, caught, rows, names = csandbox.run(source, preload=("pandas",))
+    assert errors is True
+    assert caught == []
+    assert rows == 60
+    assert "frame" not in names
+
+
+def test_a_package_whose_use_fails_can_be_preloaded_all_the_same():
+    """A module of the name of one that is used ahead, but without its ways."""
+    found = program("""
+from csandbox import bootstrap
+bootstrap._TEXT = bootstrap._TEXT.replace(
+    "_core.serve", "sys.modules['pandas'] = sys\\n"
+    "sys.modules['numpy'] = sys\\n_core.serve")
+hosts.show([csandbox.run("4"), csandbox.run("5")])
+""")
+    assert found == [4, 5]
