@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         read_job,
         read_some,
     )
+    from csandbox._guest_heavy import use_packages
     from csandbox._guest_mmap import share_by_files
     from csandbox._guest_store import Outgoing
     from csandbox._guest_tried import tried, watch
@@ -86,6 +87,7 @@ def preload(names: str) -> None:
     _Pickler(Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
+        use_packages()
     defer_logging()
     # Python 3.13 keeps the text of -c, which is the bootstrap's.
     linecache.clearcache()

@@ -135,7 +135,7 @@ class Armed:
         """End all of them."""
         waiting, self._waiting = self._waiting, {}
         for queue in waiting.values():
-            for _, _, run in queue:
+            for _, _, run in list(queue):
                 run.close()
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ GUEST_FILES = (
     "_guest_store.py",
     "_guest_tried.py",
     "_guest_end.py",
+    "_guest_heavy.py",
     "_guest_wait.py",
     "_guest.py",
 )

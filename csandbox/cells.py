@@ -131,3 +131,21 @@ def keep_successor(
     else:  # it leaves
         successor.close()
     zygotes.tend()
+    if not parts and not registry.holds(template, zygote):
+        _arm_heir(template, policy)
+
+
+def _arm_heir(template: Template, policy: Policy) -> None:
+    """Have a cell ready in the zygote that has come in another's place."""
+    registry = zygotes.registry()
+    zygote = registry.zygotes.get(template)
+    # What is required is looked at by the run that asks.
+    if zygote is None or policy.require:
+        return
+    if not wants_successor(template, policy):
+        return
+    try:
+        run = zygotes._request(zygote, policy, template=template)
+    except (OSError, _csandbox.SetupError):
+        return  # the next run asks
+    registry.armed.put(_kind(template, policy), zygote, run)

@@ -171,7 +171,7 @@ class _Done:
         template: Template,
         times: tuple[float, float],
     ) -> None:
-        # Imported while the first zygote starts: see zygotes._start().
+        # Imported while the zygote starts: see zygotes._start().
         from csandbox import endings
 
         self.outcome = outcome

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic, sleep
 
-from csandbox import cells, places, sandbox, tiers
+from csandbox import cells, places, sandbox, tiers, zygotes
+from csandbox.errors import UnavailableError
 from csandbox.terms import policy_of, terms_of
 
 TYPE_CHECKING = False
@@ -43,7 +45,10 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     policy = policy_of(policy, overrides)
     if policy.start == "fork":
         return
-    template = tiers.settled(terms_of(policy).template, policy)
+    template = terms_of(policy).template
+    with suppress(UnavailableError):  # then that tier is not to be had
+        zygotes.booted(template, whole=True)
+    template = tiers.settled(template, policy)
     if cells.is_armed(template, policy) is None:
         cells.expect(template, policy)
         sandbox.run_nothing(policy)

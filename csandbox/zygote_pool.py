@@ -38,6 +38,7 @@ RUNS = 10_000
 AGE_SECONDS = 3600.0
 LOOK_SECONDS = 1.0  # between two looks
 HEIR_SECONDS = 0.005  # ... while an heir starts
+SETTLE_SECONDS = 0.5  # for it to import, once ready, what it does when idle
 RETRY_SECONDS = 60.0  # after an heir that could not start
 
 
@@ -58,6 +59,7 @@ class Registry:
         self.armed = Armed()
         self.most = most
         self._look = 0.0
+        self._no_heir_until = 0.0
 
     def keep(self, template: Template, zygote: Zygote) -> Zygote:
         """Keep a zygote that was started, and return that of its template."""
@@ -77,7 +79,7 @@ class Registry:
         while len(self.zygotes) > self.most:
             with self.lock:
                 oldest = min(
-                    self.zygotes.items(),
+                    list(self.zygotes.items()),  # a signal handler may add
                     key=lambda item: item[1].used,
                     default=None,
                 )
@@ -128,23 +130,32 @@ class Registry:
             self.release(template, zygote)
         elif zygote.runs >= RUNS or now - zygote.born >= AGE_SECONDS:
             try:
-                self._replace(template, zygote, start_heir)
+                self._replace(template, zygote, now, start_heir)
             except (UnavailableError, _csandbox.SetupError):
-                self.heirs.pop(template, None)
-                self._look = now + RETRY_SECONDS
+                self._give_up_heir(template, now)
 
     def _replace(
         self,
         template: Template,
         zygote: Zygote,
+        now: float,
         start_heir: Callable[[Template], None],
     ) -> None:
         heir = self.heirs.get(template)
         if heir is None:
-            start_heir(template)
-        elif heir.advance():
+            if now >= self._no_heir_until:
+                start_heir(template)
+        elif not heir.alive:  # killed, or a signal handler raised
+            self._give_up_heir(template, now)
+        elif heir is zygote:  # it raised when it was in place already
+            del self.heirs[template]
+        elif heir.advance() and now - heir.born > SETTLE_SECONDS:
             self.release(template, zygote, heir)
             del self.heirs[template]
+
+    def _give_up_heir(self, template: Template, now: float) -> None:
+        self.heirs.pop(template, None)
+        self._no_heir_until = now + RETRY_SECONDS
 
     def close(self) -> None:
         """End all zygotes, and every run of them."""

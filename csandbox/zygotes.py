@@ -311,8 +311,11 @@ def visible_roots() -> tuple[str, ...]:
     return _roots
 
 
-def booted(template: Template) -> Zygote:
-    """Return the zygote of a template, started if need be."""
+def booted(template: Template, *, whole: bool = False) -> Zygote:
+    """Return the zygote of a template, started if need be.
+
+    A `whole` one has imported what others import when they are idle.
+    """
     registry = _registry
     zygote = registry.zygotes.get(template)
     if zygote is not None:
@@ -323,16 +326,18 @@ def booted(template: Template) -> Zygote:
     with starting:
         zygote = registry.zygotes.get(template)
         if zygote is None:
-            zygote = _start(template)
+            zygote = _start(template, whole)
     return zygote
 
 
-def build_plan(template: Template) -> bytes:
+def build_plan(template: Template, *, whole: bool = False) -> bytes:
     """Return what zygotes of a template are to do, as data."""
+    # To preload anything, all of the guest's side is loaded.
+    names = template.preload or (("builtins",) if whole else ())
     try:
         return _csandbox.build_plan(
             environment_view(programs=template.several),
-            ",".join(template.preload),
+            ",".join(names),
             uid() if _csandbox.is_root() else 0,
             template.mechanisms,
             template.fault,
@@ -346,10 +351,10 @@ def build_plan(template: Template) -> bytes:
         ) from None
 
 
-def _start(template: Template) -> Zygote:
+def _start(template: Template, whole: bool) -> Zygote:
     """Return a zygote that is ready, and kept."""
     registry = _registry
-    zygote = _new_zygote(template)
+    zygote = _new_zygote(template, whole)
     registry.booting.add(zygote)
     try:
         with _no_fork:
@@ -371,16 +376,16 @@ def _import_the_rest() -> None:
 def _start_heir(template: Template) -> None:
     """Launch a zygote that shall be ready later."""
     registry = _registry
-    zygote = _new_zygote(template)
+    zygote = _new_zygote(template, whole=True)
     with _no_fork:
-        registry.heirs[template] = zygote
         zygote.launch()
+        registry.heirs[template] = zygote
 
 
-def _new_zygote(template: Template) -> Zygote:
+def _new_zygote(template: Template, whole: bool) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
-    plan = build_plan(template)
+    plan = build_plan(template, whole=whole)
     text = bootstrap.text(compute=template.compute)
     argv = [sys.executable, *bootstrap.FLAGS, "-c", text]
     return _csandbox.Zygote(argv, _environment(template), plan)

@@ -307,10 +307,11 @@ def work():
     zygote.launch()
     while not zygote.advance(): time.sleep(0.001)
     assert zygote.born == zygote.used > 0 and zygote.runs == 0
-    for _ in range(2):
-        try: zygote.advance()
-        except RuntimeError: pass
-        else: raise AssertionError
+    assert zygote.advance()
+    zygote.close()
+    try: zygote.advance()
+    except RuntimeError: pass
+    else: raise AssertionError
 """,
     "zygote that advances and fails": """
 def work():

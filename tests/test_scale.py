@@ -3,11 +3,13 @@
 Each test is a program of its own, as what is looked at is of a whole process.
 """
 
+from unittest import mock
+
 import pytest
 
 import csandbox
 import hosts
-from csandbox import zygotes
+from csandbox import policy, sandbox, zygotes
 from csandbox.errors import PolicyError
 
 MODULES = (
@@ -19,6 +21,7 @@ PRELUDE = f"""
 import os, sys, threading, time
 import csandbox, hosts
 from csandbox import zygote_pool, zygotes
+zygote_pool.SETTLE_SECONDS = 0.0
 MODULES = {MODULES!r}.split()
 SECRETS = "hash('a'), id(None)"  # of its seed, and its addresses
 def kept():
@@ -62,6 +65,23 @@ use("json"), use("csv"), use("")
 hosts.show([settled(), sorted(kept())])
 """)
     assert found == [3, ["", "csv", "json"]]
+
+
+def test_limits_ask_for_few_different_numbers_of_threads():
+    """Which a library is given as it is imported, by its environment."""
+    with (
+        mock.patch.object(policy, "cores", lambda: 64),
+        mock.patch.object(sandbox, "cores", lambda: 64),
+    ):
+        templates = {
+            sandbox.template_for(
+                csandbox.Policy(
+                    preload=("numpy",), threads=threads, memory="64G"
+                )
+            )
+            for threads in range(100)
+        }
+    assert {each.threads for each in templates} == {0, 1, 2, 4, 8, 16, 32}
 
 
 # --- how many ----------------------------------------------------------------
@@ -223,7 +243,7 @@ before, real, sys.executable = kept(), sys.executable, "/bin/false"
 zygote_pool.RUNS = 1
 zygote_pool.LOOK_SECONDS = 0.0
 tried = 0
-while zygotes._registry._look < time.monotonic() + 30:
+while zygotes._registry._no_heir_until < time.monotonic() + 30:
     csandbox.run("1")
     tried += 1
     assert tried < 500

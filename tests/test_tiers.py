@@ -22,7 +22,7 @@ import pytest
 
 import csandbox
 import hosts
-from csandbox import _csandbox, forking, guarantees, tiers, zygotes
+from csandbox import _csandbox, forking, guarantees, terms, tiers, zygotes
 from csandbox.errors import UnavailableError
 from csandbox.policy import REQUIRABLE, Policy
 from csandbox.zygotes import Template
@@ -274,7 +274,7 @@ def test_a_first_run_of_several_processes_leaves_no_other_zygote(fails):
 def test_a_first_run_in_a_fork_of_the_host_starts_no_zygote():
     program = """
 import csandbox, hosts
-from csandbox import tiers, zygotes
+from csandbox import terms, tiers, zygotes
 result = csandbox.execute("1", start="fork")
 hosts.show([
     result.isolation.tier, tiers.current().name,
@@ -324,7 +324,7 @@ def test_what_is_required_and_lost_is_refused(
 def test_the_cell_itself_is_asked(monkeypatch, capsys):
     # As if a mechanism had gone after the choice: the cell has not got it.
     everything = sum(guarantees.BITS.values())
-    monkeypatch.setattr(tiers, "required", lambda policy: everything)
+    monkeypatch.setattr(terms, "required", lambda policy: everything)
     monkeypatch.setattr(zygotes, "current_cgroup", lambda: None)
     with pytest.raises(UnavailableError) as caught:
         csandbox.run("print('it ran')", require={"seccomp"})

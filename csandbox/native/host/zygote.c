@@ -393,6 +393,9 @@ zygote_advance(PyObject *op, PyTypeObject *defining_class,
     ZygoteObject *self = (ZygoteObject *)op;
     struct pollfd control = {.fd = self->control, .events = POLLIN};
 
+    if (self->pidfd >= 0 && self->born != 0) {
+        Py_RETURN_TRUE;
+    }
     if (count != 0 || names != NULL || self->pidfd < 0 ||
         self->plan_bytes == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "advance() follows launch()");
