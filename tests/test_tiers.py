@@ -274,7 +274,7 @@ def test_a_first_run_of_several_processes_leaves_no_other_zygote(fails):
 def test_a_first_run_in_a_fork_of_the_host_starts_no_zygote():
     program = """
 import csandbox, hosts
-from csandbox import terms, tiers, zygotes
+from csandbox import tiers, zygotes
 result = csandbox.execute("1", start="fork")
 hosts.show([
     result.isolation.tier, tiers.current().name,
