@@ -7,7 +7,7 @@ from time import monotonic, sleep
 
 from csandbox import cells, places, sandbox, tiers, zygotes
 from csandbox.errors import UnavailableError
-from csandbox.policy import make_policy
+from csandbox.terms import policy_of, terms_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     Raises PolicyError for a bad policy, and UnavailableError if the sandbox
     cannot be set up or had no place in time, as `run` does.
     """
-    policy = make_policy(policy, overrides)
+    policy = policy_of(policy, overrides)
     if policy.start == "fork":
         return
-    template = sandbox.template_for(policy)
+    template = terms_of(policy).template
     with suppress(UnavailableError):  # then that tier is not to be had
         zygotes.booted(template, whole=True)
     template = tiers.settled(template, policy)

@@ -194,7 +194,8 @@ hosts.show([busy == armed.cores(), calm, len(pool)])
 def test_a_cell_without_a_job_ends_by_itself():
     found = program("""
 from csandbox import bootstrap
-bootstrap._TEXT = bootstrap._TEXT.replace(
+honest = bootstrap._TEXT
+bootstrap._TEXT = honest.replace(
     '_core.serve', '_guest["IDLE_SECONDS"] = 3\\n_core.serve')
 def living(): return len(hosts.marked(sys.argv[1]))
 csandbox.warm()

@@ -9,7 +9,7 @@ import pytest
 
 import csandbox
 import hosts
-from csandbox import policy, sandbox, zygotes
+from csandbox import policy, terms, zygotes
 from csandbox.errors import PolicyError
 
 MODULES = (
@@ -71,14 +71,16 @@ def test_limits_ask_for_few_different_numbers_of_threads():
     """Which a library is given as it is imported, by its environment."""
     with (
         mock.patch.object(policy, "cores", lambda: 64),
-        mock.patch.object(sandbox, "cores", lambda: 64),
+        mock.patch.object(terms, "cores", lambda: 64),
     ):
         templates = {
-            sandbox.template_for(
+            terms.Terms(
                 csandbox.Policy(
                     preload=("numpy",), threads=threads, memory="64G"
                 )
             )
+            .refresh()
+            .template
             for threads in range(100)
         }
     assert {each.threads for each in templates} == {0, 1, 2, 4, 8, 16, 32}
