@@ -6,20 +6,8 @@ import sys
 from errno import EMFILE, ETIMEDOUT
 from time import monotonic
 
-from csandbox import (
-    cells,
-    endings,
-    jobs,
-    places,
-    receipts,
-    tiers,
-    violations,
-    zygotes,
-)
-from csandbox.errors import (
-    Cancelled,
-    UnavailableError,
-)
+from csandbox import cells, jobs, places, tiers, zygotes
+from csandbox.errors import Cancelled, UnavailableError
 from csandbox.light import is_main_thread
 from csandbox.result import Result
 from csandbox.terms import terms_of
@@ -183,6 +171,9 @@ class _Done:
         template: Template,
         times: tuple[float, float],
     ) -> None:
+        # Imported while the zygote starts: see zygotes._start().
+        from csandbox import endings
+
         self.outcome = outcome
         self.value, self.error = endings.judge(outcome, policy)
         self._policy = policy
@@ -190,6 +181,8 @@ class _Done:
         self._phases = endings.phases(outcome, *times)
 
     def result(self) -> Result:
+        from csandbox import endings, receipts, violations
+
         outcome, policy = self.outcome, self._policy
         isolation = receipts.isolation(outcome, self._template)
         blocked = violations.of_run(outcome, policy, isolation.mechanisms)

@@ -59,7 +59,7 @@ class Terms:
             self.template = Template(
                 preload=policy.preload,
                 several=policy.processes > 0,
-                threads=_shared(threads) if policy.preload and pools else 0,
+                threads=_preloaded(threads) if policy.preload and pools else 0,
                 compute=policy.profile == "compute",
                 user=user,
             )
@@ -77,11 +77,6 @@ class Terms:
         number = _number_of((template, stored, *_alike(self.policy)))
         self._kind = template, stored, number
         return number
-
-
-def _shared(threads: int) -> int:
-    """Return a power of two, so that many limits share a few zygotes."""
-    return 1 << threads.bit_length() >> 1
 
 
 _terms: dict[int, Terms] = {}
@@ -128,6 +123,14 @@ def required(policy: Policy) -> int:
     return guarantees.mask(
         [each for name in policy.require for each in guarantees.REQUIRED[name]]
     )
+
+
+def _preloaded(threads: int) -> int:
+    """Return how many threads a preloaded library may have.
+
+    A power of two, so that many limits share a few zygotes.
+    """
+    return 1 << threads.bit_length() >> 1
 
 
 def _cpu_time(policy: Policy) -> float:

@@ -487,8 +487,6 @@ csb_watch_close(struct csb_watch *watch)
         watch->streams[i].data = NULL;
         watch->streams[i].size = watch->streams[i].room = 0;
     }
-    free(watch->chunk);
-    watch->chunk = NULL;
     free(watch->payload);
     watch->payload = NULL;
     csb_meter_end(&watch->meter);
