@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import pickle
 import shutil
@@ -71,11 +73,18 @@ class Ours(Contestant):
         self._module.run("None", policy=self._policy)
 
     def run(self, workload: Workload) -> Any:
-        """Run it in a cell."""
-        result = self._module.execute(
-            workload.source, inputs=workload.inputs, policy=self._policy
-        )
-        return None if workload.fails else result.unwrap()
+        """Run it in a cell; what it prints is kept, as with the others."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return self._module.run(
+                    workload.source,
+                    inputs=workload.inputs,
+                    policy=self._policy,
+                )
+        except self._module.GuestError as error:
+            if not workload.fails:
+                raise
+            return str(error)
 
 
 class Fork(Contestant):

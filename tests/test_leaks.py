@@ -514,23 +514,30 @@ job, cargo = jobs.source_job("x[-1]", "<guest>", ("",), {"x": "ab" * 50_000},
                              ())
 job["on_unsupported"] = "error"
 frame = jobs.frame(job, cargo, terms.terms_of(Policy()))
-def work():
-    inputs = _csandbox.Inputs()
-    inputs.write(cargo.parts)
-    run = start(zygote, inputs)
-    inputs.close()
-    for given in (cargo.parts, cargo.parts, None, [5], [(0, b"x"), (0, b"y")]):
-        found = run.communicate(
+def armed():
+    "A cell that has waited; there is none if the one before ended at once."
+    run = None
+    while run is None:
+        inputs = _csandbox.Inputs()
+        inputs.write(cargo.parts)
+        first = start(zygote, inputs)
+        inputs.close()
+        first.communicate(
             frame, b"", **{**asked, "successor": True, "hurried": True})
-        assert found["ending"] == "frame", found
-        try: run.take_inputs(cargo.parts)
-        except RuntimeError: pass
-        else: raise AssertionError
-        run = run.successor()
+        run = first.successor()
+    return run
+def work():
+    for given in (cargo.parts, None, [5], [(0, b"x"), (0, b"y")]):
+        run = armed()
         try: run.take_inputs(given)
         except (TypeError, ValueError):
             run.take_inputs(cargo.parts)
-    run.close()
+        try: run.take_inputs(cargo.parts)
+        except RuntimeError: pass
+        else: raise AssertionError
+        found = run.communicate(frame, b"", **asked)
+        assert found["ending"] == "frame", found
+    armed().close()
 """,
     "inputs of bad arguments": """
 def work():
