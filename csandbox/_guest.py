@@ -10,7 +10,6 @@ so that what a guest does to its own does not show here.
 import _ast
 import atexit
 import builtins
-import gc
 import io
 import linecache
 import mmap
@@ -19,7 +18,6 @@ import pickle
 import select
 import signal
 import sys
-import time
 from os import _exit, write
 
 TYPE_CHECKING = False
@@ -33,12 +31,23 @@ if TYPE_CHECKING:
         place_of,
     )
     from csandbox._guest_mmap import share_by_files
+    from csandbox._guest_ready import (
+        _finish_logging,
+        _has_streams,
+        _has_threads,
+        _hooks,
+        _rehearse,
+        _reseed,
+        _set_environment,
+        _set_streams,
+    )
     from csandbox._guest_store import fill_store, room_of_store
     from csandbox._guest_tried import tried, watch
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
-FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
+FRAME_JOB, FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED = 1, 2, 3, 4
+FRAME_RESERVE = 5
 # Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
 HEADER = 24
 PAGE = 4096  # most jobs are no longer
@@ -80,7 +89,7 @@ _order = sys.byteorder
 
 
 def preload(names: str) -> None:
-    """Import what every cell shall find imported, then settle the heap."""
+    """Import what every cell shall find imported."""
     import site
 
     site.ENABLE_USER_SITE = False
@@ -88,19 +97,15 @@ def preload(names: str) -> None:
     site.setcopyright()
     site.sethelper()
     share_by_files()
-    for name in names.split(","):
-        if name:
-            __import__(name)
+    with _hooks:
+        for name in names.split(","):
+            if name:
+                __import__(name)
     # Their first use has side effects that cells would repeat.
     sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
     _Pickler(_Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
-    # Python 3.13 keeps the text of -c, which is the bootstrap's.
-    linecache.clearcache()
-    vars(linecache).get("_interactive_cache", {}).clear()
-    gc.collect()
-    gc.freeze()
 
 
 def main(live=None) -> None:
@@ -112,7 +117,8 @@ def main(live=None) -> None:
         share_by_files()
     first = os.getpid()
     _reseed()
-    _set_streams()
+    if not _has_streams:
+        _set_streams()
     waits = live is None and _wait_awhile()
     try:
         job = _read_job()
@@ -122,7 +128,7 @@ def main(live=None) -> None:
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
-    if not waits or job["env"] != ENVIRONMENT:
+    if live is not None or job["env"] != ENVIRONMENT:
         _set_environment(job["env"])
     sys.argv = list(job["argv"])
     sys.orig_argv = [sys.executable, *sys.argv]
@@ -163,28 +169,8 @@ def _wait_awhile() -> bool:
     if select.select([JOB_FD], [], [], 0)[0]:
         return False
     signal.alarm(IDLE_SECONDS)
-    _set_environment(ENVIRONMENT)
     _rehearse()
     return True
-
-
-def _rehearse() -> None:
-    """Touch what a job touches, while there is none: pages are copied now."""
-    job = {
-        "kind": "source",
-        "source": "x = 1\nx + 1",
-        "filename": "<rehearsal>",
-        "outputs": None,
-        "payload": b"",
-        "stored": None,
-        "live": None,
-        "on_unsupported": "error",
-    }
-    job = pickle.loads(pickle.dumps(job, PROTOCOL))
-    _, outgoing = _encode_value(_do(job), job)
-    b"".join(outgoing.pickle)
-    _header(FRAME_VALUE, 1, INLINE)
-    linecache.cache.pop("<rehearsal>", None)
 
 
 def _account(error):
@@ -226,50 +212,6 @@ def _read_rest(begun, size):
             _exit(1)
         rest = rest[count:]
     return data
-
-
-def _reseed() -> None:
-    """Give this cell randomness of its own; `random` reseeds itself."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(list(os.urandom(64)))
-    ssl = sys.modules.get("_ssl")
-    if ssl is not None:
-        ssl.RAND_add(os.urandom(64), 64.0)
-    uuid = sys.modules.get("uuid")
-    if uuid is not None:
-        vars(uuid).update(_node=None, _last_timestamp=None)
-
-
-def _set_environment(variables) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    if "TZ" in variables:
-        time.tzset()
-
-
-def _set_streams() -> None:
-    """Make the streams anew: the zygote's were of other files."""
-    for number, name, mode, errors in (
-        (0, "stdin", "r", "surrogateescape"),
-        (1, "stdout", "w", "backslashreplace"),
-        (2, "stderr", "w", "backslashreplace"),
-    ):
-        stream = _stream(name, number, mode, errors)
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _stream(name, descriptor, mode, errors):
-    raw = io.FileIO(descriptor, mode, closefd=False)
-    raw.name = f"<{name}>"
-    buffered = io.BufferedReader if mode == "r" else io.BufferedWriter
-    stream = io.TextIOWrapper(
-        buffered(raw), encoding="utf-8", errors=errors, line_buffering=True
-    )
-    vars(stream).update(mode=mode)
-    return stream
 
 
 def _do(job):
@@ -633,12 +575,14 @@ def _finish() -> None:
     """End as Python ends: threads, exit functions, streams."""
     threading = sys.modules.get("threading")
     try:
-        if threading is not None:
+        if threading is not None and _has_threads(threading):
             threading._shutdown()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     with _Suppress():
         atexit._run_exitfuncs()
+    with _Suppress():
+        _finish_logging()
     for stream in (sys.stdout, sys.stderr):
         with _Suppress():
             stream.flush()

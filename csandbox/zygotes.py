@@ -51,6 +51,7 @@ BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
 GUEST_FILES = (
     "_guest_errors.py",
     "_guest_mmap.py",
+    "_guest_ready.py",
     "_guest_store.py",
     "_guest_tried.py",
     "_guest.py",
@@ -86,7 +87,7 @@ _guest["CORE"] = _core
 with open({values!r}, "rb") as _file:
     _guest["VALUES_SOURCE"] = _file.read()
 _guest["ENVIRONMENT"] = {environment!r}
-_core.serve(_guest["preload"])
+_core.serve(_guest["preload"], _guest["settle"], _guest["be_example"])
 _guest["main"]()
 """
 

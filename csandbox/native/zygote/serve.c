@@ -13,12 +13,16 @@
 #include "../common/fdio.h"
 #include "arm.h"
 #include "denied.h"
+#include "pages.h"
 
 const char csb_serve_doc[] = PyDoc_STR(
-    "serve(preload, /)\n--\n\n"
+    "serve(preload, settle, rehearse, /)\n--\n\n"
     "Be a zygote: confine this process, call preload(names) with the\n"
-    "comma-separated names of the packages to import, and fork a cell for\n"
-    "each request of the host.  Returns None in each cell, locked down;\n"
+    "comma-separated names of the packages to import, then settle(quietly,\n"
+    "idle), which says whether forks can do without Python's hooks, and fork\n"
+    "a cell for each request of the host.  In one more fork rehearse() does\n"
+    "what cells will.  Returns None in each cell, locked "
+    "down;\n"
     "never in the zygote, which ends with its host.");
 
 #define IDLE_MS 30
@@ -110,40 +114,57 @@ csb_serve_report_exception(uint32_t step, struct csb_report *ret_report)
     Py_XDECREF(traceback);
 }
 
+/* What Python does for us.  A fork of the host has none, as it has imported
+ * what it wants. */
+struct helpers {
+    PyObject *preload, *settle, *rehearse;
+};
+
+/* Returns 0, or -1 with an exception. */
+static int
+settle(struct csb_zygote *zygote, const struct helpers *helpers, int idle)
+{
+    /* Those of its cells that can fork need the hooks themselves; and a bare
+     * one has a number of its own. */
+    const int quietly =
+        !zygote->plan->several && !csb_plan_is_bare(zygote->plan);
+    PyObject *result =
+        PyObject_CallFunction(helpers->settle, "ii", quietly, idle);
+    if (result == NULL) {
+        return -1;
+    }
+    zygote->quiet = result == Py_True;
+    Py_DECREF(result);
+    return 0;
+}
+
 /* While nothing is asked of it, the zygote imports what callables need, which
  * would take longer than the rest of a start.  A failure is the cells' to
  * meet. */
 static void
-preload_idly(PyObject *function)
+preload_idly(const struct helpers *helpers)
 {
-    PyObject *result = PyObject_CallFunction(function, "s", "cloudpickle");
+    PyObject *result =
+        PyObject_CallFunction(helpers->preload, "s", "cloudpickle");
     if (result == NULL) {
         PyErr_Clear();
     }
     Py_XDECREF(result);
 }
 
-static int
-preload(const struct csb_zygote *zygote, PyObject *function,
-        struct csb_report *ret_report)
+/* What makes cells cheaper, and takes as long as several of them. */
+static void
+improve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
-    if (fault < 0) {
-        csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
-        return fault;
+    if (helpers == NULL) {
+        return; /* a fork of the host serves one run */
     }
-    if (function == NULL) {
-        return 0; /* a fork of the host, which has imported what it wants */
+    preload_idly(helpers);
+    if (settle(zygote, helpers, 1) < 0) {
+        PyErr_Clear();
+        zygote->quiet = 0;
     }
-    PyObject *result = PyObject_CallFunction(
-        function, "s",
-        csb_plan_string(zygote->plan, zygote->plan->preload_at));
-    if (result == NULL) {
-        csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
-        return -EINVAL;
-    }
-    Py_DECREF(result);
-    return 0;
+    zygote->copying = csb_pages_copy_early(zygote, helpers->rehearse);
 }
 
 /* The environment stands on the stack, where every cell could read it.  (In
@@ -159,6 +180,41 @@ clear_environment(const struct csb_zygote *zygote)
     (void)clearenv(); /* cannot fail */
 }
 
+/* -1 with an exception. */
+static int
+preload_and_settle(struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    PyObject *result = PyObject_CallFunction(
+        helpers->preload, "s",
+        csb_plan_string(zygote->plan, zygote->plan->preload_at));
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    clear_environment(zygote); /* before it gets that of the cells */
+    return settle(zygote, helpers, 0);
+}
+
+static int
+preload(struct csb_zygote *zygote, const struct helpers *helpers,
+        struct csb_report *ret_report)
+{
+    int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
+    if (fault < 0) {
+        csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
+        return fault;
+    }
+    if (helpers == NULL) {
+        clear_environment(zygote);
+        return 0;
+    }
+    if (preload_and_settle(zygote, helpers) < 0) {
+        csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /* 2 was a pipe to the host for what Python says when it cannot start. */
 static int
 close_log(void)
@@ -167,7 +223,7 @@ close_log(void)
 }
 
 static void
-set_up(struct csb_zygote *zygote, PyObject *preload_function)
+set_up(struct csb_zygote *zygote, const struct helpers *helpers)
 {
     struct csb_report report;
 
@@ -178,11 +234,10 @@ set_up(struct csb_zygote *zygote, PyObject *preload_function)
         result = confine(zygote, &report);
     }
     if (result == 0) {
-        result = preload(zygote, preload_function, &report);
+        result = preload(zygote, helpers, &report);
     }
     csb_boot_watch_host(0);
     if (result == 0) {
-        clear_environment(zygote);
         result = close_log();
         csb_report_fill(result < 0 ? CSB_STEP_BOOT : CSB_STEP_READY, -result,
                         0, NULL, &report);
@@ -268,7 +323,7 @@ is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
 
 /* Returns in a cell only. */
 static void
-serve(struct csb_zygote *zygote, PyObject *preload_function)
+serve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
     int timeout = zygote->forked ? -1 : IDLE_MS, asked = 0;
     struct csb_runs *runs;
@@ -288,7 +343,7 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
         }
         if (ready == 0) {
             timeout = -1;
-            preload_idly(preload_function);
+            improve(zygote, helpers);
             continue;
         }
         if (events[POLL_HOST].revents != 0) {
@@ -319,14 +374,19 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
 }
 
 PyObject *
-csb_serve_method(PyObject *module, PyObject *preload_function)
+csb_serve_method(PyObject *module, PyObject *args)
 {
+    struct helpers helpers;
     struct csb_zygote zygote = {
         .self = -1, .proc = -1, .statm = -1, .signals = -1};
 
     (void)module;
-    set_up(&zygote, preload_function);
-    serve(&zygote, preload_function);
+    if (!PyArg_ParseTuple(args, "OOO", &helpers.preload, &helpers.settle,
+                          &helpers.rehearse)) {
+        return NULL;
+    }
+    set_up(&zygote, &helpers);
+    serve(&zygote, &helpers);
     Py_RETURN_NONE;
 }
 

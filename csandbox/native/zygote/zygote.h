@@ -18,6 +18,8 @@ struct csb_zygote {
     int proc;    /* O_PATH on /proc, outside the view */
     int statm;   /* /proc/self/statm */
     int signals; /* signalfd of SIGCHLD */
+    int copying; /* for which pages are copied in forks; -1: there is none */
+    int quiet;   /* forks need nothing of Python's */
     int forked;  /* from the host, to serve one run; not PID 1 of anything */
     struct csb_landlock_paths paths;
     struct csb_receipt receipt; /* what it began with */

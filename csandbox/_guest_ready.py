@@ -1,0 +1,246 @@
+"""What cells find done: by the zygote, once, before it forks.
+
+Part of the guest's side; loaded with _guest.py, and like that not trusted.
+Each page that a cell writes to is a page that it must copy first, which is
+most of what a cell costs.  So what is the same in all of them, and what Python
+would do anew after each fork, is done here.
+"""
+
+import atexit
+import gc
+import io
+import linecache
+import os
+import pickle
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from csandbox._guest import (
+        ENVIRONMENT,
+        FRAME_JOB,
+        FRAME_VALUE,
+        INLINE,
+        JOB_FD,
+        PROTOCOL,
+        RESULT_FD,
+        _do,
+        _encode_value,
+        _header,
+        main,
+    )
+
+# Their hooks make locks anew, which nobody holds in a zygote of one thread,
+# and seed `random`, which _reseed() does.
+_QUIET = frozenset(
+    {"concurrent.futures.thread", "logging", "random", "threading"}
+)
+# After so many, Python's caches are full and its code is specialized, which
+# each cell would do for itself.
+REHEARSALS = 30
+_STREAMS = (
+    (0, "stdin", "r", "surrogateescape"),
+    (1, "stdout", "w", "backslashreplace"),
+    (2, "stderr", "w", "backslashreplace"),
+)
+
+
+class _Hooks:
+    """Keeps what modules want to have done at forks, while they are imported.
+
+    A cell that cannot fork needs none of it for its own forks, and after the
+    one that makes it those of `_QUIET` have nothing to do.  All are given to
+    Python, as they would have been, if there are others.
+    """
+
+    def __init__(self):
+        self.kept = []
+        self.needed = False
+        self.register = os.register_at_fork
+
+    def __enter__(self):
+        os.register_at_fork = self.keep
+
+    def __exit__(self, kind, *exception):
+        os.register_at_fork = self.register
+        if kind is not None or len(sys._current_frames()) > 1:
+            self.need()
+
+    def keep(self, **hooks):
+        if sys._getframe(1).f_globals.get("__name__") not in _QUIET:
+            self.need()
+        if self.needed:
+            self.register(**hooks)
+        else:
+            self.kept.append(hooks)
+
+    def need(self):
+        """Let Python have them all, from now on."""
+        self.needed = True
+        for hooks in self.kept:
+            self.register(**hooks)
+        self.kept.clear()
+
+
+_hooks = _Hooks()
+_has_streams = False
+_handlers = 0  # of logging, which a zygote has; 0: it is not imported
+
+
+def settle(quietly, idle) -> bool:
+    """Make ready what cells begin with; at the end of all that is imported.
+
+    `quietly`: whether they could do without Python's hooks at forks; `idle`:
+    whether there is time.  Returns whether they can.
+    """
+    global _has_streams
+    if not quietly:
+        _hooks.need()
+    if not _has_streams:
+        _set_environment(ENVIRONMENT)
+        _set_streams_of_pipes()
+        _has_streams = True
+    if not _hooks.needed and "threading" in sys.modules:
+        # Of the cells' only thread: they are process 2, each of its own.
+        sys.modules["threading"].main_thread()._native_id = 2
+    _settle_logging()
+    if idle:
+        for _ in range(REHEARSALS):
+            _rehearse()
+    # Python 3.13 keeps the text of -c, which is the bootstrap's.
+    linecache.clearcache()
+    vars(linecache).get("_interactive_cache", {}).clear()
+    gc.collect()
+    gc.freeze()
+    return not _hooks.needed
+
+
+def _has_threads(threading) -> bool:
+    """Whether threading has anything to end; to ask it takes its locks."""
+    return (
+        len(threading._active) > 1
+        or bool(threading._limbo)
+        or bool(threading._threading_atexits)
+    )
+
+
+def _settle_logging() -> None:
+    """Take over what logging would do at the end, in most cells for nothing."""
+    global _handlers
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        atexit.unregister(logging.shutdown)
+        _handlers = len(logging._handlerList)
+
+
+def _finish_logging() -> None:
+    """Flush and close the handlers that a guest has added."""
+    logging = sys.modules.get("logging")
+    if _handlers and len(logging._handlerList) > _handlers:
+        logging.shutdown()
+
+
+_JOB = {
+    "kind": "source",
+    "source": "x = 1\nx + 1",
+    "filename": "<rehearsal>",
+    "argv": [""],
+    "outputs": None,
+    "payload": b"",
+    "stored": None,
+    "live": None,
+    "room": 0,
+    "on_unsupported": "error",
+}
+
+
+def _rehearse() -> None:
+    """Touch what a job touches, while there is none."""
+    job = pickle.loads(pickle.dumps(_JOB, PROTOCOL))
+    _, outgoing = _encode_value(_do(job), job)
+    b"".join(outgoing.pickle)
+    _header(FRAME_VALUE, 1, INLINE)
+    linecache.cache.pop("<rehearsal>", None)
+
+
+class _Over(BaseException):
+    pass
+
+
+def be_example() -> None:
+    """Do all that a cell does, in a fork of the zygote that ends then."""
+    global _exit
+
+    def stop(_code):
+        raise _Over
+
+    _exit = stop
+    reading, writing = os.pipe()
+    job = pickle.dumps({**_JOB, "env": ENVIRONMENT}, PROTOCOL)
+    os.write(writing, _header(FRAME_JOB, len(job), INLINE) + job)
+    os.dup2(1, RESULT_FD)  # 1 is /dev/null
+    os.dup2(reading, JOB_FD)
+    try:
+        main()
+    except _Over:
+        pass
+
+
+def _reseed() -> None:
+    """Give this cell randomness of its own."""
+    random = sys.modules.get("random")
+    if random is not None and not _hooks.needed:
+        random.seed()  # or it has done so itself
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(list(os.urandom(64)))
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(64), 64.0)
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        vars(uuid).update(_node=None, _last_timestamp=None)
+
+
+def _set_environment(variables) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    if "TZ" in variables:
+        time.tzset()
+
+
+def _set_streams_of_pipes() -> None:
+    """Make the streams that cells have, whose descriptors are pipes."""
+    kept = [os.dup(number) for number, *_ in _STREAMS]
+    ends = os.pipe()
+    try:
+        for number, _, mode, _ in _STREAMS:
+            os.dup2(ends[mode == "w"], number)
+        _set_streams()
+    finally:
+        for number, before in enumerate(kept):
+            os.dup2(before, number)
+        for descriptor in (*kept, *ends):
+            os.close(descriptor)
+
+
+def _set_streams() -> None:
+    """Make the streams anew: those of before were of other files."""
+    for number, name, mode, errors in _STREAMS:
+        stream = _stream(name, number, mode, errors)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stream(name, descriptor, mode, errors):
+    raw = io.FileIO(descriptor, mode, closefd=False)
+    raw.name = f"<{name}>"
+    buffered = io.BufferedReader if mode == "r" else io.BufferedWriter
+    stream = io.TextIOWrapper(
+        buffered(raw), encoding="utf-8", errors=errors, line_buffering=True
+    )
+    vars(stream).update(mode=mode)
+    return stream
