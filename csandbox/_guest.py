@@ -8,20 +8,19 @@ so that what a guest does to its own does not show here.
 """
 
 import _ast
-import atexit
 import builtins
 import io
 import linecache
 import mmap
 import os
 import pickle
-import select
 import signal
 import sys
 from os import _exit, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from csandbox._guest_end import finish
     from csandbox._guest_errors import (
         _OUR_FILE,
         NAME_LIMIT,
@@ -32,33 +31,31 @@ if TYPE_CHECKING:
     )
     from csandbox._guest_mmap import share_by_files
     from csandbox._guest_ready import (
-        _finish_logging,
-        _has_streams,
-        _has_threads,
         _hooks,
-        _rehearse,
-        _reseed,
-        _set_environment,
-        _set_streams,
+        has_streams,
+        reseed,
+        set_environment,
+        set_streams,
     )
-    from csandbox._guest_store import fill_store, room_of_store
+    from csandbox._guest_store import Outgoing
     from csandbox._guest_tried import tried, watch
+    from csandbox._guest_wait import (
+        read_job,
+        read_some,
+        stop_waiting,
+        wait_awhile,
+    )
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
-FRAME_JOB, FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED = 1, 2, 3, 4
-FRAME_RESERVE = 5
+FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
 # Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
 HEADER = 24
-PAGE = 4096  # most jobs are no longer
 
 INLINE = 2**64 - 1  # in `at`
 LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
-
-# Without a job for so long, a cell ends.
-IDLE_SECONDS = 30
 
 SHORT = 200  # characters of a source
 
@@ -103,33 +100,54 @@ def preload(names: str) -> None:
                 __import__(name)
     # Their first use has side effects that cells would repeat.
     sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
-    _Pickler(_Outgoing(), False).dump(sample)
+    _Pickler(Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
 
 
-def main(live=None) -> None:
-    """Read the job, do it, send what came of it, and end the process.
+def main(live=None, *, prepared=False) -> None:
+    """Do the job that the host gives, and end the process.
 
     `live` is what a fork of the host has of it: objects, not their pickle.
+    `prepared`: whether the pages that jobs write to were copied before.
     """
     if live is not None:
         share_by_files()
-    first = os.getpid()
-    _reseed()
-    if not _has_streams:
-        _set_streams()
-    waits = live is None and _wait_awhile()
+    reseed()
+    if not has_streams:
+        set_streams()
+    waited = live is None and wait_awhile(prepared)
+    fulfil(read_some, live, waited=waited)
+    _exit(0)
+
+
+def fulfil(read, live, *, waited) -> None:
+    """Read the job, do it, and send what came of it."""
     try:
-        job = _read_job()
-        if waits:
-            signal.alarm(0)
+        job = read_job(read)
+        if waited:
+            stop_waiting()
         job["live"] = live
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
     if live is not None or job["env"] != ENVIRONMENT:
-        _set_environment(job["env"])
+        set_environment(job["env"])
+    kind, outgoing = perform(job)
+    finish()
+    try:
+        outgoing.send(kind)
+    except (OSError, MemoryError) as error:  # no memory for the store, say
+        _spare.clear()
+        _send(FRAME_ERROR, _account(error))
+
+
+def perform(job):
+    """Do a job; return the kind of frame that tells of it, and what goes in.
+
+    Does not return if the guest exits, or in a fork of it.
+    """
+    first = os.getpid()
     sys.argv = list(job["argv"])
     sys.orig_argv = [sys.executable, *sys.argv]
     explained = job.get("explain")
@@ -141,11 +159,11 @@ def main(live=None) -> None:
             value = {"tried": tried()}
         if os.getpid() != first:
             _leave(0)  # a fork that has come to the end of the program
-        kind, outgoing = _encode_value(value, job)
+        return _encode_value(value, job)
     except SystemExit as error:
         code = _exit_code(error)
         if explained and os.getpid() == first:
-            _finish()
+            finish()
             _send(FRAME_VALUE, _dump({"tried": tried(), "exit": code}))
         _leave(code)
     except BaseException as error:
@@ -153,24 +171,9 @@ def main(live=None) -> None:
             sys.excepthook(*sys.exc_info())
             _leave(1)
         _spare.clear()
-        kind, outgoing = FRAME_ERROR, _Outgoing()
+        outgoing = Outgoing()
         outgoing.write(_account(error))
-    _finish()
-    try:
-        outgoing.send(kind)
-    except (OSError, MemoryError) as error:  # no memory for the store, say
-        _spare.clear()
-        _send(FRAME_ERROR, _account(error))
-    _exit(0)
-
-
-def _wait_awhile() -> bool:
-    """Get ready for a job, if there is none yet, and to end without one."""
-    if select.select([JOB_FD], [], [], 0)[0]:
-        return False
-    signal.alarm(IDLE_SECONDS)
-    _rehearse()
-    return True
+        return FRAME_ERROR, outgoing
 
 
 def _account(error):
@@ -181,37 +184,6 @@ def _account(error):
 
 
 # --- the job -----------------------------------------------------------------
-
-
-def _read_job():
-    data = _read_some(PAGE)
-    while len(data) < HEADER:
-        data += _read_some(PAGE)
-    length = int.from_bytes(data[8:16], _order)
-    payload = data[HEADER:]
-    if len(payload) < length:
-        payload = _read_rest(payload, length)
-    return pickle.loads(payload)  # from the host, which is trusted here
-
-
-def _read_some(size):
-    data = os.read(JOB_FD, size)
-    if not data:
-        _exit(1)  # the host is gone
-    return data
-
-
-def _read_rest(begun, size):
-    data = bytearray(size)
-    data[: len(begun)] = begun
-    rest = memoryview(data)[len(begun) :]
-    pipe = io.FileIO(JOB_FD, closefd=False)
-    while rest:
-        count = pipe.readinto(rest)
-        if not count:
-            _exit(1)
-        rest = rest[count:]
-    return data
 
 
 def _do(job):
@@ -345,45 +317,12 @@ class _Unsupported(Exception):
         self.thing = thing
 
 
-class _Outgoing:
-    """A value on its way out: its pickle, and the arrays beside that."""
-
-    def __init__(self):
-        self.parts = []  # (place in the store, buffer)
-        self.end = 0
-        self.pickle = []
-        self.write = self.pickle.append  # as the file of a pickler
-
-    def place(self, data):
-        """Note a buffer for the store; return where it comes to lie."""
-        start = -(-self.end // ALIGNMENT) * ALIGNMENT
-        self.end = start + data.nbytes
-        self.parts.append((start, data))
-        return start, data.nbytes
-
-    def send(self, kind) -> None:
-        size = sum(map(len, self.pickle))
-        if not self.parts and size < LARGE:
-            _send(kind, b"".join(self.pickle))
-            return
-        at = -(-self.end // ALIGNMENT) * ALIGNMENT
-        self.end = at
-        for chunk in self.pickle:
-            self.parts.append((self.end, chunk))
-            self.end += len(chunk)
-        if self.end > room_of_store():
-            _write(_header(kind, self.end, INLINE))  # the host says the rest
-            return
-        fill_store(self.parts, self.end)
-        _write(_header(kind, size, at))
-
-
 _SIMPLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def _encode_value(value, job):
     """Return the kind of frame for a value, and what goes in it."""
-    outgoing = _Outgoing()
+    outgoing = Outgoing()
     if type(value) in _SIMPLE:
         outgoing.write(_dump(value))
         return FRAME_VALUE, outgoing
@@ -400,7 +339,7 @@ def _encode_value(value, job):
     named = job.get("outputs") is not None
     path = "" if thing is None else place_of(thing, value, named=named)
     account = {"type": cut(text, NAME_LIMIT), "path": cut(path, PATH_LIMIT)}
-    outgoing = _Outgoing()
+    outgoing = Outgoing()
     outgoing.write(_dump(account))
     return FRAME_UNSUPPORTED, outgoing
 
@@ -557,42 +496,15 @@ def _exit_code(error):
 
 
 def _leave(code):
-    _finish()
+    finish()
     _exit(code)
 
 
-class _Suppress:
-    """What the guest left behind may raise anything."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        return True
-
-
-def _finish() -> None:
-    """End as Python ends: threads, exit functions, streams."""
-    threading = sys.modules.get("threading")
-    try:
-        if threading is not None and _has_threads(threading):
-            threading._shutdown()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    with _Suppress():
-        atexit._run_exitfuncs()
-    with _Suppress():
-        _finish_logging()
-    for stream in (sys.stdout, sys.stderr):
-        with _Suppress():
-            stream.flush()
-
-
 def _send(kind, payload) -> None:
-    _write(_header(kind, len(payload), INLINE) + payload)
+    _write(header(kind, len(payload), INLINE) + payload)
 
 
-def _header(kind, length, at):
+def header(kind, length, at):
     return (
         FRAME_MAGIC.to_bytes(4, _order)
         + kind.to_bytes(4, _order)

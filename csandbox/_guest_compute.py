@@ -16,11 +16,11 @@ if TYPE_CHECKING:
         HUGE,
         JOB_FD,
         STORE_FD,
-        _header,
-        _read_job,
         _renamed,
         _write,
+        header,
         preload,
+        read_job,
     )
 
 # Of the standard library what computes and nothing else, of all versions:
@@ -131,9 +131,9 @@ def _is_not_begun_with(name, watched):
 _room = 0  # bytes that the store holds
 
 
-def _read_job_and_room(read_job=_read_job):
+def _read_job_and_room(read, read_job=read_job):
     global _room
-    job = read_job()
+    job = read_job(read)
     _room = job["room"]
     return job
 
@@ -150,7 +150,7 @@ def _fill_in_order(parts, end) -> None:
     """
     done, ready, piece = 0, end, 0
     if end >= HUGE:
-        _write(_header(FRAME_RESERVE, end, 0))
+        _write(header(FRAME_RESERVE, end, 0))
         ready, piece = 0, max(2 * HUGE, -(-(end // 1024 + 1) // HUGE) * HUGE)
     for start, data in parts:
         for each in (bytes(start - done), data):
@@ -163,12 +163,12 @@ def _fill_in_order(parts, end) -> None:
                 done, rest = done + count, rest[count:]
 
 
-def _never_wait():
+def _never_wait(_prepared):
     """Other calls than those of a job would be needed."""
     return False
 
 
-_wait_awhile = _never_wait
-preload, _read_job = _preload_to_compute, _read_job_and_room
+wait_awhile = _never_wait
+preload, read_job = _preload_to_compute, _read_job_and_room
 _is_missing = _is_not_begun_with
 room_of_store, fill_store = _room_of_store, _fill_in_order

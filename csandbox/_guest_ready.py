@@ -6,34 +6,22 @@ most of what a cell costs.  So what is the same in all of them, and what Python
 would do anew after each fork, is done here.
 """
 
-import atexit
 import gc
 import io
 import linecache
 import os
-import pickle
 import signal
 import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import (
-        ENVIRONMENT,
-        FRAME_JOB,
-        FRAME_VALUE,
-        INLINE,
-        JOB_FD,
-        PROTOCOL,
-        RESULT_FD,
-        _do,
-        _encode_value,
-        _header,
-        main,
-    )
+    from csandbox._guest import ENVIRONMENT, JOB_FD, RESULT_FD, main
+    from csandbox._guest_end import defer_logging
+    from csandbox._guest_wait import frame_of_rehearsal, rehearse
 
 # Their hooks make locks anew, which nobody holds in a zygote of one thread,
-# and seed `random`, which _reseed() does.
+# and seed `random`, which reseed() does.
 _QUIET = frozenset(
     {"concurrent.futures.thread", "logging", "random", "threading"}
 )
@@ -65,7 +53,7 @@ class _Hooks:
 
     def __exit__(self, kind, *exception):
         os.register_at_fork = self.register
-        if kind is not None or len(sys._current_frames()) > 1:
+        if kind is not None or _is_threaded():
             self.need()
 
     def keep(self, **hooks):
@@ -85,8 +73,11 @@ class _Hooks:
 
 
 _hooks = _Hooks()
-_has_streams = False
-_handlers = 0  # of logging, which a zygote has; 0: it is not imported
+has_streams = False
+
+
+def _is_threaded() -> bool:
+    return len(sys._current_frames()) > 1
 
 
 def settle(quietly, idle) -> bool:
@@ -95,20 +86,20 @@ def settle(quietly, idle) -> bool:
     `quietly`: whether they could do without Python's hooks at forks; `idle`:
     whether there is time.  Returns whether they can.
     """
-    global _has_streams
+    global has_streams
     if not quietly:
         _hooks.need()
-    if not _has_streams:
-        _set_environment(ENVIRONMENT)
+    if not has_streams:
+        set_environment(ENVIRONMENT)
         _set_streams_of_pipes()
-        _has_streams = True
+        has_streams = True
     if not _hooks.needed and "threading" in sys.modules:
         # Of the cells' only thread: they are process 2, each of its own.
         sys.modules["threading"].main_thread()._native_id = 2
-    _settle_logging()
-    if idle:
+    defer_logging()
+    if idle and not _is_threaded():
         for _ in range(REHEARSALS):
-            _rehearse()
+            rehearse(len)
     # Python 3.13 keeps the text of -c, which is the bootstrap's.
     linecache.clearcache()
     vars(linecache).get("_interactive_cache", {}).clear()
@@ -117,69 +108,16 @@ def settle(quietly, idle) -> bool:
     return not _hooks.needed
 
 
-def _has_threads(threading) -> bool:
-    """Whether threading has anything to end; to ask it takes its locks."""
-    return (
-        len(threading._active) > 1
-        or bool(threading._limbo)
-        or bool(threading._threading_atexits)
-    )
-
-
-def _settle_logging() -> None:
-    """Take over what logging would do at the end, in most cells for nothing."""
-    global _handlers
-    logging = sys.modules.get("logging")
-    if logging is not None:
-        atexit.unregister(logging.shutdown)
-        _handlers = len(logging._handlerList)
-
-
-def _finish_logging() -> None:
-    """Flush and close the handlers that a guest has added."""
-    logging = sys.modules.get("logging")
-    if _handlers and len(logging._handlerList) > _handlers:
-        logging.shutdown()
-
-
-_JOB = {
-    "kind": "source",
-    "source": "x = 1\nx + 1",
-    "filename": "<rehearsal>",
-    "argv": [""],
-    "outputs": None,
-    "payload": b"",
-    "stored": None,
-    "live": None,
-    "room": 0,
-    "on_unsupported": "error",
-}
-
-
-def _rehearse() -> None:
-    """Touch what a job touches, while there is none."""
-    job = pickle.loads(pickle.dumps(_JOB, PROTOCOL))
-    _, outgoing = _encode_value(_do(job), job)
-    b"".join(outgoing.pickle)
-    _header(FRAME_VALUE, 1, INLINE)
-    linecache.cache.pop("<rehearsal>", None)
-
-
 class _Over(BaseException):
-    pass
+    """Raised where a process would end."""
 
 
 def be_example() -> None:
     """Do all that a cell does, in a fork of the zygote that ends then."""
-    global _exit
-
-    def stop(_code):
-        raise _Over
-
-    _exit = stop
+    global _exit  # of all these files
+    _exit = _stop
     reading, writing = os.pipe()
-    job = pickle.dumps({**_JOB, "env": ENVIRONMENT}, PROTOCOL)
-    os.write(writing, _header(FRAME_JOB, len(job), INLINE) + job)
+    os.write(writing, frame_of_rehearsal("x = 1\nx + 1"))
     os.dup2(1, RESULT_FD)  # 1 is /dev/null
     os.dup2(reading, JOB_FD)
     try:
@@ -188,7 +126,11 @@ def be_example() -> None:
         pass
 
 
-def _reseed() -> None:
+def _stop(_code):
+    raise _Over
+
+
+def reseed() -> None:
     """Give this cell randomness of its own."""
     random = sys.modules.get("random")
     if random is not None and not _hooks.needed:
@@ -204,7 +146,7 @@ def _reseed() -> None:
         vars(uuid).update(_node=None, _last_timestamp=None)
 
 
-def _set_environment(variables) -> None:
+def set_environment(variables) -> None:
     os.environ.clear()
     os.environ.update(variables)
     if "TZ" in variables:
@@ -218,7 +160,7 @@ def _set_streams_of_pipes() -> None:
     try:
         for number, _, mode, _ in _STREAMS:
             os.dup2(ends[mode == "w"], number)
-        _set_streams()
+        set_streams()
     finally:
         for number, before in enumerate(kept):
             os.dup2(before, number)
@@ -226,7 +168,7 @@ def _set_streams_of_pipes() -> None:
             os.close(descriptor)
 
 
-def _set_streams() -> None:
+def set_streams() -> None:
     """Make the streams anew: those of before were of other files."""
     for number, name, mode, errors in _STREAMS:
         stream = _stream(name, number, mode, errors)

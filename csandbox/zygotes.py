@@ -54,6 +54,8 @@ GUEST_FILES = (
     "_guest_ready.py",
     "_guest_store.py",
     "_guest_tried.py",
+    "_guest_end.py",
+    "_guest_wait.py",
     "_guest.py",
 )
 COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
@@ -87,8 +89,8 @@ _guest["CORE"] = _core
 with open({values!r}, "rb") as _file:
     _guest["VALUES_SOURCE"] = _file.read()
 _guest["ENVIRONMENT"] = {environment!r}
-_core.serve(_guest["preload"], _guest["settle"], _guest["be_example"])
-_guest["main"]()
+_prepared = _core.serve(*map(_guest.get, ("preload", "settle", "be_example")))
+_guest["main"](prepared=_prepared)
 """
 
 
@@ -206,10 +208,12 @@ def keep_successor(
     template: Template, policy: Policy, zygote: Zygote, run: Run
 ) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
-    successor = run.successor()
-    if successor is not None:
+    with _no_fork:
+        successor = run.successor()
+        if successor is None:
+            return
         _registry.runs.add(successor)
-        _registry.armed.put(_kind(template, policy), zygote, successor)
+    _registry.armed.put(_kind(template, policy), zygote, successor)
 
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:

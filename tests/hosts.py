@@ -197,6 +197,7 @@ def resident():
 
 def counts():
     """Return what must not grow, however many runs there were."""
+    disarm()
     return {
         "descriptors": len(descriptors()),
         "children": len(children(os.getpid())),
@@ -204,6 +205,13 @@ def counts():
         "threads": len(os.listdir("/proc/self/task")),
         "mounts": read("/proc/self/mounts").count(b"\n"),
     }
+
+
+def disarm():
+    """End the cells that wait for jobs, which csandbox keeps on purpose."""
+    module = sys.modules.get("csandbox.zygotes")
+    if module is not None:
+        module.disarm()
 
 
 def steady_counts():

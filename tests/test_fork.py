@@ -143,7 +143,7 @@ def test_standard_input_and_environment():
 
     text, environment = run(use, stdin="hello", env={"A": "1"})
     assert text == "hello"
-    assert environment == {**jobs.ENVIRONMENT, "A": "1"}
+    assert environment == {**zygotes.ENVIRONMENT, "A": "1"}
 
 
 def test_what_cannot_come_back():

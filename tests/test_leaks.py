@@ -243,7 +243,7 @@ hosts.show(repeat(work, 2, warm=1))
 
 CORE = """
 import gc, os, sys, weakref, hosts
-from csandbox import _csandbox, zygotes
+from csandbox import _csandbox, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -266,7 +266,8 @@ def start(zygote, inputs=None):
 asked = {"timeout": 60.0, "setup_timeout": 60.0, "cpu_time": 60.0,
          "memory": 1 << 30, "tasks": 1, "processes": 0, "output": 1000,
          "output_kills": False, "result": 1000, "required": 0,
-         "signals": False, "sink": None}
+         "signals": False, "sink": None, "successor": False,
+         "hurried": False}
 def growth(work, often=8, warm=2):
     "Counts before and after, and blocks of Python memory more each time."
     for _ in range(warm):
@@ -422,6 +423,26 @@ def work():
     try: run.communicate(b"", b"", **asked)
     except RuntimeError: pass
     else: raise AssertionError
+""",
+    "run with a successor": """
+zygote = booted()
+job, cargo = jobs.source_job("1", "<guest>", ("",), {}, ())
+job["on_unsupported"] = "error"
+frame = jobs.frame(job, cargo, Policy())
+def work():
+    run, successors = start(zygote), []
+    for _ in range(3):
+        found = run.communicate(
+            frame, b"", **{**asked, "successor": True, "hurried": True})
+        assert found["ending"] == "frame", found
+        old, run = run, run.successor()
+        assert old.successor() is None
+        while run.waits() and not run.kill(): pass
+        assert not run.waits()
+        run.close()
+        run = start(zygote)
+    run.communicate(frame, b"", **{**asked, "successor": True})
+    run.close()  # and what was never asked for
 """,
     "run of bad arguments": """
 zygote = booted()

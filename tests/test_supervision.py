@@ -177,7 +177,7 @@ def test_ctrl_c_kills_the_run(source):
         INTERRUPT
         + """
 csandbox.run("1")
-before = hosts.counts()
+before = hosts.steady_counts()
 seconds = interrupted(sys.argv[2], 0.4)
 after = hosts.settled_counts(before)
 value = csandbox.run("2")
@@ -212,7 +212,7 @@ def test_ctrl_c_at_any_moment_of_a_run():
         INTERRUPT
         + """
 csandbox.run("1")
-before = hosts.counts()
+before = hosts.steady_counts()
 slow = []
 for i in range(150):
     seconds = interrupted("while True: pass", 0.0002 * (i % 75))
@@ -233,7 +233,7 @@ def test_ctrl_c_at_any_moment_of_a_start():
         + """
 import csandbox.sandbox
 from csandbox import zygotes
-before = hosts.counts()
+before = hosts.steady_counts()
 slow = []
 for i in range(20):
     seconds = interrupted("while True: pass", 0.01 * i)
@@ -254,7 +254,7 @@ def test_ctrl_c_between_request_and_supervision_leaks_nothing():
 import csandbox, csandbox.sandbox, hosts
 from csandbox import zygotes
 csandbox.run("1")
-before = hosts.counts()
+before = hosts.steady_counts()
 honest = zygotes.start_run
 def start_run(*args):
     cell = honest(*args)
@@ -737,7 +737,7 @@ def test_zygote_killed_during_a_run():
     program = """
 import os, signal, threading, time, csandbox, hosts
 csandbox.run("0")
-before = hosts.counts()
+before = hosts.steady_counts()
 found = []
 for n in range(5):
     (zygote,) = hosts.zygotes(os.getpid())
@@ -814,7 +814,7 @@ def test_zygote_killed_at_any_moment_of_a_run():
     program = """
 import os, random, signal, threading, time, csandbox, hosts
 csandbox.run("0")
-before = hosts.counts()
+before = hosts.steady_counts()
 slow, wrong = [], []
 for n in range(25):
     zygotes = hosts.zygotes(os.getpid())
@@ -849,6 +849,7 @@ import os, signal, csandbox, csandbox.sandbox, hosts
 csandbox.sandbox.SETUP_SECONDS = 1
 csandbox.run("0")
 (zygote,) = hosts.zygotes(os.getpid())
+hosts.disarm()
 os.kill(zygote, signal.SIGSTOP)
 try:
     found = csandbox.execute("1").error
@@ -874,7 +875,7 @@ class Failing:
     def flush(self): pass
 kind = getattr(builtins, sys.argv[2])
 csandbox.run("1")
-before = hosts.counts()
+before = hosts.steady_counts()
 real, sys.stdout = sys.stdout, Failing()
 start = time.monotonic()
 try:
@@ -917,8 +918,10 @@ try:
             csandbox.execute("print(5)").stdout,
             csandbox.execute("import sys; print(6, file=sys.stderr)").stderr,
         ]
+    hosts.disarm()
     before = hosts.descriptors()
     csandbox.run("1")
+    hosts.disarm()
     found.append(sorted(hosts.descriptors()) == sorted(before))
 except BaseException as error:
     found = repr(error)
@@ -958,7 +961,7 @@ from csandbox import zygotes
 from csandbox.errors import UnavailableError
 import csandbox.remedies, cloudpickle
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-before = hosts.counts()
+before = hosts.steady_counts()
 found = []
 for limit in range(4, 45):
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
@@ -971,7 +974,7 @@ for limit in range(4, 45):
     assert hosts.settled_counts(before) == before
 # A zygote that runs, and no descriptors for its cells.
 csandbox.run("1")
-before = hosts.counts()
+before = hosts.steady_counts()
 for limit in range(4, 25):
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
@@ -994,7 +997,7 @@ def test_threads_beyond_the_descriptors_get_an_error_at_once():
 import collections, resource, threading, csandbox, hosts
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 csandbox.run("0")
-before = hosts.counts()
+before = hosts.steady_counts()
 found = collections.Counter()
 def work():
     for _ in range(5):
@@ -1123,7 +1126,7 @@ def test_python_that_cannot_be_started_is_told(executable, error):
     program = """
 import sys, csandbox, csandbox.sandbox, hosts
 real, sys.executable = sys.executable, sys.argv[2]
-before = hosts.counts()
+before = hosts.steady_counts()
 try:
     found = csandbox.run("1")
 except csandbox.UnavailableError as error:
@@ -1141,7 +1144,7 @@ def test_python_that_ends_at_once_is_told():
     program = """
 import sys, csandbox, csandbox.sandbox, hosts
 real, sys.executable = sys.executable, "/bin/false"
-before = hosts.counts()
+before = hosts.steady_counts()
 try:
     found = csandbox.run("1")
 except csandbox.UnavailableError as error:

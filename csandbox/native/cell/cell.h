@@ -89,4 +89,7 @@ int csb_procfile_write(const struct csb_cell *cell, const char *name,
  * the first that was not refused as it should be. */
 unsigned csb_canary_try(const struct csb_cell *cell, int early);
 
+/* In place of a number: there was no timer to be had. */
+#define CSB_CANARY_TIMER 99u
+
 #endif

@@ -20,10 +20,9 @@ const char csb_serve_doc[] = PyDoc_STR(
     "Be a zygote: confine this process, call preload(names) with the\n"
     "comma-separated names of the packages to import, then settle(quietly,\n"
     "idle), which says whether forks can do without Python's hooks, and fork\n"
-    "a cell for each request of the host.  In one more fork rehearse() does\n"
-    "what cells will.  Returns None in each cell, locked "
-    "down;\n"
-    "never in the zygote, which ends with its host.");
+    "a cell for each request of the host; in a fork of its own rehearse()\n"
+    "does what cells will.  Returns in each cell, locked down, whether its\n"
+    "pages are copied; never in the zygote, which ends with its host.");
 
 #define IDLE_MS 30
 
@@ -378,7 +377,7 @@ csb_serve_method(PyObject *module, PyObject *args)
 {
     struct helpers helpers;
     struct csb_zygote zygote = {
-        .self = -1, .proc = -1, .statm = -1, .signals = -1};
+        .self = -1, .proc = -1, .statm = -1, .signals = -1, .copying = -1};
 
     (void)module;
     if (!PyArg_ParseTuple(args, "OOO", &helpers.preload, &helpers.settle,
@@ -387,7 +386,7 @@ csb_serve_method(PyObject *module, PyObject *args)
     }
     set_up(&zygote, &helpers);
     serve(&zygote, &helpers);
-    Py_RETURN_NONE;
+    return PyBool_FromLong(zygote.copying >= 0);
 }
 
 /* Nobody may find its number given to another process while the host does
@@ -405,8 +404,12 @@ await_end(void)
 void
 csb_serve_forked(int result, const struct csb_report *report)
 {
-    struct csb_zygote zygote = {
-        .self = -1, .proc = -1, .statm = -1, .signals = -1, .forked = 1};
+    struct csb_zygote zygote = {.self = -1,
+                                .proc = -1,
+                                .statm = -1,
+                                .signals = -1,
+                                .copying = -1,
+                                .forked = 1};
 
     if (result < 0) {
         tell_host(report);
