@@ -38,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
+    from csandbox.warming import warm
 
 __version__ = "0.1.0"
 
@@ -63,20 +64,26 @@ __all__ = [
     "execute",
     "run",
     "set_capacity",
+    "warm",
 ]
 
 
 def __getattr__(name: str) -> object:
     # The extension and what ships callables are loaded by the first use.
-    if name not in ("capacity", "execute", "run", "set_capacity"):
+    if name not in ("capacity", "execute", "run", "set_capacity", "warm"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if sys.is_finalizing():
         raise Cancelled("the interpreter is shutting down")
     from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
+    from csandbox.warming import warm
 
     globals().update(
-        capacity=capacity, execute=execute, run=run, set_capacity=set_capacity
+        capacity=capacity,
+        execute=execute,
+        run=run,
+        set_capacity=set_capacity,
+        warm=warm,
     )
     return globals()[name]
 

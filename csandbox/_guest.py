@@ -317,13 +317,13 @@ class _Unsupported(Exception):
         self.thing = thing
 
 
-_SIMPLE = frozenset({type(None), bool, int, float, str, bytes})
+_AS_THEY_ARE = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def _encode_value(value, job):
     """Return the kind of frame for a value, and what goes in it."""
     outgoing = Outgoing()
-    if type(value) in _SIMPLE:
+    if type(value) in _AS_THEY_ARE:
         outgoing.write(_dump(value))
         return FRAME_VALUE, outgoing
     show = job["on_unsupported"] == "repr"

@@ -3,11 +3,16 @@
 While a run is at its job, another cell like its own is asked for; it is put
 here when the run is over, and the next run of the same zygote and limits takes
 it.  So as many wait as were at work at once, but no more than there are
-cores; those that wait for long end by themselves.
+cores; those that wait for long end by themselves, and are closed by a later
+run of any kind.
+
+When many kinds take turns, most cells would wait in vain: then only those
+kinds have some wait of which two runs came soon after each other.
 """
 
 from __future__ import annotations
 
+import resource
 from collections import deque
 from time import monotonic
 
@@ -18,18 +23,27 @@ if TYPE_CHECKING:
     from csandbox._csandbox import Run, Zygote
 
     Key = tuple[object, ...]
+    Queue = deque[tuple[float, Zygote, Run]]
 
 # Below the seconds after which a cell without a job ends by itself.
 FRESH_SECONDS = 25.0
-MOST = 64  # of all kinds
+MOST = 64  # of all kinds, of 1.5 MB each
+DESCRIPTORS = 12  # of each, in this process
+KINDS = 8  # that may wait whether or not they come again
+SEEN = 256  # kinds that are remembered
 
 
 class Armed:
-    """The cells that wait, by kind: what they are of, and their limits."""
+    """The cells that wait, by kind: what they are of, and their limits.
+
+    Without a lock: each step leaves all as it should be, whichever thread or
+    signal handler comes between.  The worst is a cell that is lost, which is
+    closed as nothing refers to it.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[Key, deque[tuple[float, Zygote, Run]]] = {}
-        self._count = 0
+        self._waiting: dict[Key, Queue] = {}
+        self._seen: dict[Key, float] = {}
 
     def take(self, key: Key) -> tuple[Zygote, Run] | None:
         """Return a cell of a kind that is alive, and its zygote, or None."""
@@ -39,38 +53,109 @@ class Armed:
                 since, zygote, run = queue.pop()
             except IndexError:  # another thread was faster
                 return None
-            self._count -= 1
             if monotonic() - since < FRESH_SECONDS and run.waits():
                 return zygote, run
             run.close()
         return None
 
     def wants(self, key: Key) -> bool:
-        """Whether one more of a kind may wait."""
+        """Whether one more of a kind may wait, of which a run begins."""
         queue = self._waiting.get(key)
-        return queue is None or len(queue) < cores()
+        if queue is not None:
+            return len(queue) < cores()
+        return len(self._waiting) < KINDS or self._comes_again(key)
+
+    def _comes_again(self, key: Key) -> bool:
+        """Whether a kind was asked about lately, which is noted."""
+        now = monotonic()
+        before = self._seen.pop(key, None)
+        self._seen[key] = now
+        if len(self._seen) > SEEN:
+            self._seen.pop(next(iter([*self._seen])), None)
+        return before is not None and now - before < FRESH_SECONDS
+
+    def expect(self, key: Key) -> None:
+        """Let one of a kind wait, of which nothing is known yet."""
+        self._comes_again(key)
+
+    def is_ready(self, key: Key) -> bool | None:
+        """Whether the latest of a kind is ready; None if none will last."""
+        queue = self._waiting.get(key, ())
+        try:
+            since, _, run = queue[-1]
+        except IndexError:
+            return None
+        if monotonic() - since > FRESH_SECONDS / 2 or not run.waits():
+            return None
+        return run.ready
 
     def put(self, key: Key, zygote: Zygote, run: Run) -> None:
         """Let a cell wait, in the place of an older one if need be."""
         # Moved to the end: the first is what was not used for longest.
-        queue = self._waiting.pop(key, None) or deque()
+        queue = self._waiting.pop(key, None)
+        if queue is None:
+            queue = deque()
         queue.append((monotonic(), zygote, run))
         self._waiting[key] = queue
-        self._count += 1
         if len(queue) > cores():
-            self._drop(queue)
-        while self._count > MOST:
-            self._drop(next(iter(self._waiting.values())))
+            _drop(queue)
+        if len(self._waiting) > 1 or len(queue) > KINDS:
+            self._bound()
 
-    def _drop(self, queue: deque[tuple[float, Zygote, Run]]) -> None:
-        if queue:
-            queue.popleft()[2].close()
-            self._count -= 1
+    def _bound(self) -> None:
+        queues = list(self._waiting.values())
+        excess = sum(map(len, queues)) - most()
+        for queue in queues:
+            while excess > 0 and queue:
+                _drop(queue)
+                excess -= 1
+
+    def sweep(self) -> None:
+        """Close those that have waited for too long."""
+        stale = monotonic() - FRESH_SECONDS
+        for key, queue in list(self._waiting.items()):
+            while queue and queue[0][0] < stale:
+                _drop(queue)
+            if not queue:
+                self._waiting.pop(key, None)
+
+    def forget(self, zygote: Zygote) -> None:
+        """Close those of a zygote."""
+        for queue in list(self._waiting.values()):
+            for cell in list(queue):
+                if cell[1] is zygote:
+                    _remove(queue, cell)
 
     def close(self) -> None:
         """End all of them."""
         waiting, self._waiting = self._waiting, {}
-        self._count = 0
         for queue in waiting.values():
             for _, _, run in queue:
                 run.close()
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._waiting.values())))
+
+
+def most() -> int:
+    """Return how many may wait: a quarter of the descriptors are for them."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST
+    return max(1, min(MOST, soft // 4 // DESCRIPTORS))
+
+
+def _drop(queue: Queue) -> None:
+    try:
+        _, _, run = queue.popleft()
+    except IndexError:  # another thread was faster
+        return
+    run.close()
+
+
+def _remove(queue: Queue, cell: tuple[float, Zygote, Run]) -> None:
+    try:
+        queue.remove(cell)
+    except ValueError:  # it was taken
+        return
+    cell[2].close()

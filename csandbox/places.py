@@ -23,6 +23,7 @@ from csandbox import _csandbox, zygotes
 from csandbox.errors import Cancelled, PolicyError, UnavailableError
 from csandbox.policy import shown
 from csandbox.result import Record
+from csandbox.zygote_pool import MOST as MOST_ZYGOTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,25 +54,32 @@ class Capacity(Record):
 
     `cells` is how many may be alive at once, `alive` how many are, and
     `waiting` how many runs wait until one is gone.  `alive` may be more than
-    `cells`, if that was made less, or by runs inside of runs.
+    `cells`, if that was made less, or by runs inside of runs.  `zygotes` is
+    how many of the processes are kept that cells are forked from.
     """
 
     cells: int
     alive: int
     waiting: int
+    zygotes: int
 
 
 def capacity() -> Capacity:
     """Return how many cells may be alive at once, are alive, and waited for.
 
-    All three are counts, of this process alone.
+    All are counts, of this process alone.
     """
     return Capacity(
-        cells=_places.cells, alive=_places.alive, waiting=_places.waiting
+        cells=_places.cells,
+        alive=_places.alive,
+        waiting=_places.waiting,
+        zygotes=zygotes.most(),
     )
 
 
-def set_capacity(cells: int | None) -> None:
+def set_capacity(
+    cells: int | None = None, *, zygotes: int | None = None
+) -> None:
     """Have at most `cells` cells alive at once in this process.
 
     None means the default: 8 for each core that this process may use, but
@@ -80,20 +88,39 @@ def set_capacity(cells: int | None) -> None:
     thread: those that wait go on as soon as there is a place, and no run that
     goes is ended.  A fork of this process has the same capacity for itself.
 
+    Cells are forked from a zygote, a process that has imported what
+    `preload` names: one for all policies that have the same `preload`,
+    `profile`, some `processes` or none, and, with `preload`, as many threads
+    for libraries.  `zygotes` is how many of them are kept between
+    runs, 16 if None: each takes 12 MB of memory, with pandas 60, and three
+    descriptors here, and its start some 20 ms, with pandas 500.  A run of
+    another takes the place of that whose last run began longest ago, which
+    ends when its runs are over: so at most `cells` more are there.
+
     Raises PolicyError for what is no count from 1 to 1000000.
     """
-    if cells is None:
-        cells = _default_cells()
-    elif type(cells) is not int:
-        raise PolicyError(
-            "cells must be an int, or None for the default, not "
-            f"{type(cells).__name__}"
-        )
-    elif not 1 <= cells <= MOST_CELLS:
-        raise PolicyError(
-            f"cells must be from 1 to {MOST_CELLS}, not {shown(cells)}"
-        )
+    cells = _checked("cells", cells, _default_cells())
+    _set_most(_checked("zygotes", zygotes, MOST_ZYGOTES))
     _places.resize(cells)
+
+
+def _set_most(count: int) -> None:
+    zygotes.set_most(count)
+
+
+def _checked(name: str, count: object, default: int) -> int:
+    if count is None:
+        return default
+    if type(count) is not int:
+        raise PolicyError(
+            f"{name} must be an int, or None for the default, not "
+            f"{type(count).__name__}"
+        )
+    if not 1 <= count <= MOST_CELLS:
+        raise PolicyError(
+            f"{name} must be from 1 to {MOST_CELLS}, not {shown(count)}"
+        )
+    return count
 
 
 def take(queue_timeout: float) -> Place:

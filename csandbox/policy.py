@@ -7,6 +7,7 @@ a string or a number cannot read one way here and another way later.
 from __future__ import annotations
 
 import os
+from time import monotonic
 from types import MappingProxyType
 
 from csandbox.errors import PolicyError
@@ -260,9 +261,18 @@ def make_policy(policy: Policy | None, overrides: dict[str, Any]) -> Policy:
     return policy.replace(**overrides) if overrides else policy
 
 
+_cores_seen = (0, -1.0)  # how many, and when
+
+
 def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return how many processors this process may use, or did a second ago."""
+    global _cores_seen
+    count, when = _cores_seen
+    now = monotonic()
+    if now - when > 1.0 or not count:
+        count = len(os.sched_getaffinity(0))
+        _cores_seen = count, now
+    return count
 
 
 def size_in_bytes(size: int | str) -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from errno import EMFILE, ETIMEDOUT
 from threading import current_thread, main_thread
 from time import monotonic
 
 from csandbox import (
-    _csandbox,
-    accounts,
+    endings,
     jobs,
     places,
     receipts,
@@ -21,19 +18,10 @@ from csandbox import (
 )
 from csandbox.errors import (
     Cancelled,
-    GuestCrash,
-    GuestError,
-    GuestExit,
-    LimitError,
-    MemoryLimitError,
-    OutputLimitError,
-    ResultError,
-    SandboxError,
-    TimeLimitError,
     UnavailableError,
 )
 from csandbox.policy import cores
-from csandbox.result import Result, Usage
+from csandbox.result import Result
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -49,39 +37,6 @@ if TYPE_CHECKING:
     Sink = Callable[[int, bytes], object]
 
 SETUP_SECONDS = 30.0  # from the request to an armed cell
-LEAST_MEMORY = 64 << 20  # bytes that any value may take here
-EXPANSION = 8  # a value's bytes in this process to those of its pickle
-_WAYS_OUT = (
-    ("numpy.ndarray", "array.tolist(), or array.astype() of a plain dtype"),
-    ("numpy.ma.", "array.filled() or array.tolist()"),
-    ("numpy.longdouble", "float() of it"),
-    ("numpy.random.", "what it gives"),
-    ("numpy.", ".item(), .tolist(), tuple() or str() of it"),
-    ("pandas.core.", "with .astype() of plain columns, or .to_dict() of it"),
-    (
-        "pandas.DataFrame",
-        "with .astype() of plain columns, or .to_dict() of it",
-    ),
-    ("pandas.Series", "with .astype() of a plain dtype, or .tolist() of it"),
-    ("pandas.", "str() or .tolist() of it"),
-    ("pathlib.", "str(path)"),
-    ("__main__.", "vars(), tuple(), .value or dataclasses.asdict() of it"),
-    ("_io.BytesIO", "buffer.getvalue()"),
-    ("_io.StringIO", "buffer.getvalue()"),
-    ("builtins.map", "list() of it"),
-    ("builtins.filter", "list() of it"),
-    ("builtins.zip", "list() of it"),
-    ("builtins.dict_", "list() of it"),
-    ("builtins.memoryview", "bytes() of it"),
-    ("array.array", "array.tolist()"),
-    ("collections.ChainMap", "dict() of it"),
-    ("types.SimpleNamespace", "vars() of it"),
-    ("re.Match", "match.groups()"),
-    ("ipaddress.", "str() of it"),
-    ("matplotlib.", "figure.savefig() to an io.BytesIO, and its getvalue()"),
-    ("builtins.generator", "list(generator)"),
-    ("builtins.coroutine", "asyncio.run(coroutine)"),
-)
 
 
 @places.unless_exiting
@@ -128,7 +83,8 @@ def run(
     its limits, ResultError for a value that may not cross, UnavailableError
     if the sandbox cannot be set up or had no place in time, and PolicyError
     or TypeError, before anything starts, for bad arguments.  Whatever
-    happens, nothing of the run is left when this returns.
+    happens, the run is over when this returns: it is killed, and what is left
+    of one that was short goes within a moment.
     """
     choice = jobs.unsupported_choice(on_unsupported)
     job, cargo, policy = jobs.prepare(
@@ -205,6 +161,15 @@ def run_program(
     return _execute(job, cargo, stdin, policy, sink=on_output)
 
 
+def run_nothing(policy: Policy) -> None:
+    """Have a run that does nothing, whatever becomes of it, for warm().
+
+    Raises UnavailableError if the sandbox cannot be set up.
+    """
+    job, cargo = jobs.source_job("None", jobs.FILENAME, [""], {}, None)
+    _execute(job, cargo, b"", policy, hurried=True)
+
+
 # --- the run -----------------------------------------------------------------
 
 
@@ -225,7 +190,7 @@ def _execute(
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
-            chosen = template or _template(policy)
+            chosen = template or template_for(policy)
             if policy.start == "fork":
 
                 def fork(each: Template) -> dict[str, Any]:
@@ -245,22 +210,23 @@ def _execute(
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
         raise
-    value, error = _judge(outcome, policy)
+    value, error = endings.judge(outcome, policy)
     isolation = receipts.isolation(outcome, chosen)
-    phases = _phases(outcome, asked, placed)
+    phases = endings.phases(outcome, asked, placed)
     return Result(
         value=value,
         stdout_bytes=outcome["stdout"],
         stderr_bytes=outcome["stderr"],
         error=error,
-        exit_code=_exit_code(error),
-        usage=_usage(outcome, phases, policy),
+        exit_code=endings.exit_code(error),
+        usage=endings.usage(outcome, phases, policy),
         violations=violations.of_run(outcome, policy, isolation.mechanisms),
         isolation=isolation,
     )
 
 
-def _template(policy: Policy) -> Template:
+def template_for(policy: Policy) -> Template:
+    """Return what the zygote of a policy's runs is to be."""
     threads = policy.library_threads if policy.preload else 0
     return Template(
         preload=policy.preload,
@@ -340,7 +306,7 @@ def _communicate(
             policy,
             sink,
             successor=zygotes.wants_successor(template, policy),
-            hurried=hurried and not template.is_bare,
+            hurried=hurried and not template.is_bare and not template.several,
         )
         zygotes.keep_successor(template, policy, zygote, cell)
         cell.close()
@@ -358,9 +324,9 @@ def _communicate(
         if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
             zygotes.discard(template, zygote)
         last = attempt == zygotes.ATTEMPTS or places.are_closed()
-        if not lost or outcome["ready"] or last:
+        if not lost or outcome["begun"] or last:
             return outcome
-        # The zygote was killed before the cell had its job: try another.
+        # The zygote was killed before the cell took its job: try another.
     raise AssertionError("unreachable")
 
 
@@ -403,185 +369,6 @@ def _cpu_time(policy: Policy) -> float:
         return policy.cpu_time
     # One busy thread shall reach its timeout, not this a moment before.
     return policy.timeout + min(0.05, policy.timeout / 20)
-
-
-def _judge(
-    outcome: dict[str, Any], policy: Policy
-) -> tuple[Any, SandboxError | None]:
-    """Say what an ending means: a value, or an error."""
-    ending = outcome["ending"]
-    if ending == "frame":
-        return _open_frame(outcome, policy)
-    if ending == "exited":
-        return None, GuestExit(os.WEXITSTATUS(outcome["wait_status"]))
-    if ending == "signalled":
-        return None, _killed_by(outcome, policy)
-    if ending == "denied":
-        call = violations.fatal_call(outcome)
-        return None, GuestCrash(signal.SIGSYS, call)
-    if ending == "cancelled":
-        return None, _cancelled()
-    limit = _limit_error(outcome, policy)
-    if limit is not None:
-        return None, limit
-    if ending == "malformed":
-        return None, ResultError(
-            "the guest sent something that is no result: it was cut short, "
-            "or the guest wrote to the result pipe itself"
-        )
-    if ending == "unsealed":
-        return None, ResultError(
-            "the guest's value lies in memory that could not be sealed, as "
-            "the guest had not ended, or not be mapped, as there is no room"
-        )
-    if places.are_closed():
-        return None, _cancelled()
-    return None, UnavailableError(
-        "",
-        "zygote",
-        0,
-        "The process that forks cells was killed, by the system when memory "
-        "ran out or by someone: run again.",
-    )
-
-
-def _cancelled() -> Cancelled:
-    if places.are_closed():
-        return Cancelled(places.SHUTTING_DOWN)
-    return Cancelled()
-
-
-def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
-    number = os.WTERMSIG(outcome["wait_status"])
-    used = outcome["user"] + outcome["system"]
-    # The kernel's, behind our own look; a guest may send it itself.
-    ends = (signal.SIGXCPU, signal.SIGKILL)
-    if number in ends and used >= policy.cpu_seconds:
-        return _cpu_limit(policy)
-    return GuestCrash(number)
-
-
-def _limit_error(outcome: dict[str, Any], policy: Policy) -> LimitError | None:
-    match outcome["ending"]:
-        case "timeout":
-            return TimeLimitError("timeout", f"{policy.timeout:g} s")
-        case "cpu":
-            return _cpu_limit(policy)
-        case "memory":
-            return MemoryLimitError("memory", str(policy.memory))
-        case "oom":
-            return MemoryLimitError("memory")
-        case "processes":
-            return LimitError("processes", f"{policy.processes} at a time")
-        case "scratch":
-            return LimitError("scratch", str(policy.scratch))
-        case "threads":
-            return LimitError("threads", str(policy.threads))
-        case "output":
-            over = outcome["stdout_total"] > policy.output_bytes
-            which = "stdout" if over else "stderr"
-            return OutputLimitError("output", f"{policy.output} of {which}")
-        case "too big":
-            return _too_big(outcome, policy)
-    return None
-
-
-def _cpu_limit(policy: Policy) -> LimitError:
-    return TimeLimitError("cpu_time", f"{policy.cpu_seconds:g} s")
-
-
-def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
-    announced = outcome["announced"]
-    if announced <= policy.result_bytes:
-        return LimitError(
-            "result",
-            f"{outcome['room']} bytes, as this process may make no larger "
-            f"file (RLIMIT_FSIZE, ulimit -f); its value takes {announced} "
-            "bytes",
-        )
-    return LimitError(
-        "result", f"{policy.result} (its value takes {announced} bytes)"
-    )
-
-
-def _decode(outcome: dict[str, Any], policy: Policy) -> Any:
-    # A value takes more room than its pickle: a None is 1 byte there, and a
-    # place in a list of 8 bytes here.
-    memory = max(LEAST_MEMORY, EXPANSION * policy.result_bytes)
-    return _csandbox.decode(
-        outcome["payload"], region=outcome["region"], memory=memory
-    )
-
-
-def _open_frame(
-    outcome: dict[str, Any], policy: Policy
-) -> tuple[Any, SandboxError | None]:
-    kind = outcome["kind"]
-    try:
-        value = _decode(outcome, policy)
-    except (ValueError, MemoryError) as error:
-        return None, ResultError(f"the guest's value may not cross: {error}")
-    if kind == _csandbox.FRAME_VALUE:
-        return value, None
-    told: SandboxError | None
-    if kind == _csandbox.FRAME_ERROR:
-        outcome["account"] = value
-        told = accounts.guest_error(value)
-    else:
-        told = accounts.refused_value(value, _way_out)
-    return None, told or ResultError(
-        "the guest sent a malformed account of its end"
-    )
-
-
-def _way_out(type_name: str) -> str:
-    """Return how people make plain data of such a thing, or ""."""
-    for prefix, way in _WAYS_OUT:
-        if type_name.startswith(prefix):
-            return way
-    return ""
-
-
-def _exit_code(error: SandboxError | None) -> int | None:
-    if error is None:
-        return 0
-    if isinstance(error, GuestExit):
-        return error.code
-    return 1 if isinstance(error, GuestError) else None
-
-
-def _phases(
-    outcome: dict[str, Any], asked: float, placed: float
-) -> dict[str, float]:
-    """Divide the time since `asked` among the phases of a run, in seconds."""
-    now = monotonic()
-    # A cell that never was ready took all its time to be armed.
-    ready = outcome["ready_at"] or now
-    return {
-        "queue": placed - asked,
-        "arm": ready - placed,
-        "run": outcome["wall"],
-        "decode": now - ready - outcome["wall"],
-    }
-
-
-def _usage(
-    outcome: dict[str, Any], phases: dict[str, float], policy: Policy
-) -> Usage:
-    most = policy.output_bytes
-    return Usage(
-        **phases,
-        wall=sum(phases.values()),
-        user=outcome["user"],
-        system=outcome["system"],
-        peak_memory=outcome["peak_memory"],
-        stdout_bytes=outcome["stdout_total"],
-        stderr_bytes=outcome["stderr_total"],
-        stdout_dropped=max(0, outcome["stdout_total"] - most),
-        stderr_dropped=max(0, outcome["stderr_total"] - most),
-        scratch_bytes=outcome["scratch"],
-        peak_processes=outcome["peak_processes"],
-    )
 
 
 # --- output that is passed on ------------------------------------------------

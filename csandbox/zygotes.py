@@ -9,17 +9,16 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import weakref
 from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
 from threading import RLock
 from time import monotonic, sleep
 
 from csandbox import _csandbox, cgroups, guarantees, scratches
-from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
 from csandbox.remedies import remedy
 from csandbox.result import Record
 from csandbox.view import environment_view, import_path, roots, unused_uid
+from csandbox.zygote_pool import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,26 +110,7 @@ class Template(Record):
         return not self.mechanisms & _csandbox.MECHANISMS["pid namespace"]
 
 
-class _Registry:
-    # Reentrant locks: a signal handler may run something too.
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.starting: dict[Template, RLock] = {}
-        self.zygotes: dict[Template, Zygote] = {}
-        self.booting: set[Zygote] = set()
-        # Weak, so that one which an exception made homeless is closed.
-        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
-        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
-        self.armed = Armed()
-
-    def close(self) -> None:
-        self.armed.close()
-        zygotes, self.zygotes = self.zygotes, {}
-        for zygote in zygotes.values():
-            zygote.close()
-
-
-_registry = _Registry()
+_registry = Registry()
 # Held while descriptors are made that nobody could close in a fork.
 _no_fork = RLock()
 _first_user = os.geteuid()
@@ -162,7 +142,8 @@ def start_run(
         armed = _registry.armed.take(_kind(template, policy))
         if armed is not None:
             return armed
-    for _ in range(ATTEMPTS):
+    attempt = 0
+    while attempt < ATTEMPTS:
         zygote = booted(template)
         try:
             return zygote, _request(zygote, policy, inputs, template)
@@ -174,6 +155,7 @@ def start_run(
                     "host-descriptors", error.errno or 0, ""
                 ) from None
             # It was killed while idle, and nothing was lost by it.
+            attempt += _registry.holds(template, zygote)
             discard(template, zygote)
     raise unavailable("boot", 0, "killed again and again")
 
@@ -186,7 +168,7 @@ def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
         policy.scratch,
         policy.threads,
         policy.processes,
-        policy.cpu_seconds,
+        _cpu_backstop(policy),
         policy.result,
         policy.require,
     )
@@ -204,16 +186,32 @@ def wants_successor(template: Template, policy: Policy) -> bool:
     )
 
 
+def is_armed(template: Template, policy: Policy) -> bool | None:
+    """Whether the cell is ready that a run would get; None if there is none."""
+    return _registry.armed.is_ready(_kind(template, policy))
+
+
+def expect(template: Template, policy: Policy) -> None:
+    """Have a run of this kind leave a cell armed, however rare it is."""
+    _registry.armed.expect(_kind(template, policy))
+
+
 def keep_successor(
     template: Template, policy: Policy, zygote: Zygote, run: Run
 ) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
+    registry = _registry
     with _no_fork:
         successor = run.successor()
-        if successor is None:
-            return
-        _registry.runs.add(successor)
-    _registry.armed.put(_kind(template, policy), zygote, successor)
+        if successor is not None:
+            registry.runs.add(successor)
+    if successor is None:
+        pass
+    elif registry.holds(template, zygote):
+        registry.armed.put(_kind(template, policy), zygote, successor)
+    else:  # it leaves
+        successor.close()
+    registry.tend(_start_heir)
 
 
 def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
@@ -300,6 +298,7 @@ def discard(template: Template, zygote: Zygote) -> None:
         if registry.zygotes.get(template) is zygote:
             del registry.zygotes[template]
     zygote.close()
+    registry.armed.forget(zygote)
 
 
 def answers(zygote: Zygote, policy: Policy) -> bool:
@@ -358,6 +357,17 @@ def _idle_cell(
         cell.close()
 
 
+def most() -> int:
+    """Return how many zygotes are kept at most."""
+    return _registry.most
+
+
+def set_most(count: int) -> None:
+    """Keep so many zygotes at most."""
+    _registry.most = count
+    _registry.trim()
+
+
 def disarm() -> None:
     """End the cells that wait for jobs."""
     _registry.armed.close()
@@ -381,7 +391,7 @@ def end() -> None:
     global _registry
     # A daemon thread that ends in the middle never gives its locks back.
     _free(_no_fork)
-    old, _registry = _registry, _Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for zygote in list(old.booting):
         zygote.close()
     old.close()
@@ -408,9 +418,6 @@ def booted(template: Template) -> Zygote:
         zygote = registry.zygotes.get(template)
         if zygote is None:
             zygote = _start(template)
-            with registry.lock:
-                # A signal handler may have started one meanwhile.
-                zygote = registry.zygotes.setdefault(template, zygote)
     return zygote
 
 
@@ -434,23 +441,36 @@ def build_plan(template: Template) -> bytes:
 
 
 def _start(template: Template) -> Zygote:
-    if not sys.executable:
-        raise unavailable("exec", 2, "sys.executable is empty")
-    plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
-    zygote = _csandbox.Zygote(argv, _environment(template), plan)
-    booting = _registry.booting
-    booting.add(zygote)
+    """Return a zygote that is ready, and kept."""
+    registry = _registry
+    zygote = _new_zygote(template)
+    registry.booting.add(zygote)
     try:
         with _no_fork:
             zygote.launch()
         zygote.boot(BOOT_SECONDS)
+        return registry.keep(template, zygote)
     except _csandbox.SetupError as error:
-        step, errno, detail = error.args
-        raise unavailable(step, errno, detail) from None
+        raise unavailable(*error.args) from None
     finally:
-        booting.discard(zygote)
-    return zygote
+        registry.booting.discard(zygote)
+
+
+def _start_heir(template: Template) -> None:
+    """Launch a zygote that shall be ready later."""
+    registry = _registry
+    zygote = _new_zygote(template)
+    with _no_fork:
+        registry.heirs[template] = zygote
+        zygote.launch()
+
+
+def _new_zygote(template: Template) -> Zygote:
+    if not sys.executable:
+        raise unavailable("exec", 2, "sys.executable is empty")
+    plan = build_plan(template)
+    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
+    return _csandbox.Zygote(argv, _environment(template), plan)
 
 
 def _bootstrap(template: Template | None = None) -> str:
@@ -498,10 +518,17 @@ def _limits(policy: Policy) -> dict[str, int]:
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,
-        # Of one process, in whole seconds: behind the host's own look,
-        # should that come late.
-        "cpu_seconds": int(policy.cpu_seconds) + 2,
+        "cpu_seconds": _cpu_backstop(policy),
     }
+
+
+def _cpu_backstop(policy: Policy) -> int:
+    """Return whole seconds of one process, should the host look too late.
+
+    A power of two, so that runs whose timeouts differ a little can have each
+    other's cells.
+    """
+    return 1 << (int(policy.cpu_seconds) + 1).bit_length()
 
 
 def unavailable(step: str, errno: int, detail: str) -> UnavailableError:
@@ -540,7 +567,7 @@ def _forget_in_child() -> None:
     cgroups.forget()
     scratches.forget()
     _free(_no_fork)
-    old, _registry = _registry, _Registry()
+    old, _registry = _registry, Registry(_registry.most)
     for run in list(old.runs):
         run.close()
     for inputs in list(old.inputs):

@@ -242,7 +242,7 @@ hosts.show(repeat(work, 2, warm=1))
 # --- the types of the core ---------------------------------------------------
 
 CORE = """
-import gc, os, sys, weakref, hosts
+import gc, os, sys, time, weakref, hosts
 from csandbox import _csandbox, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
@@ -300,6 +300,33 @@ def work():
     zygote.close()
     zygote.close()
     assert not zygote.alive
+""",
+    "zygote that advances": """
+def work():
+    zygote = make()
+    zygote.launch()
+    while not zygote.advance(): time.sleep(0.001)
+    assert zygote.born == zygote.used > 0 and zygote.runs == 0
+    for _ in range(2):
+        try: zygote.advance()
+        except RuntimeError: pass
+        else: raise AssertionError
+""",
+    "zygote that advances and fails": """
+def work():
+    zygote = make(("view-pivot", 5))
+    zygote.launch()
+    try:
+        while not zygote.advance(): time.sleep(0.001)
+    except _csandbox.SetupError as error: assert error.args[0] == "view-pivot"
+    else: raise AssertionError
+    assert not zygote.alive
+""",
+    "zygote that is dropped as it advances": """
+def work():
+    zygote = make()
+    zygote.launch()
+    zygote.advance()
 """,
     "zygote booted twice": """
 def work():
@@ -437,6 +464,7 @@ def work():
         assert found["ending"] == "frame", found
         old, run = run, run.successor()
         assert old.successor() is None
+        while run.waits() and not run.ready: pass
         while run.waits() and not run.kill(): pass
         assert not run.waits()
         run.close()

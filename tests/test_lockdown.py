@@ -226,7 +226,7 @@ def patched_plan(change):
 @contextmanager
 def zygotes_of_its_own():
     """Start zygotes anew, and end them."""
-    registry = zygotes._Registry()
+    registry = zygotes.Registry()
     with mock.patch.object(zygotes, "_registry", registry):
         try:
             yield

@@ -68,7 +68,7 @@ def fails(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(tiers, "_choice", tiers._Choice())
-        patch.setattr(zygotes, "_registry", zygotes._Registry())
+        patch.setattr(zygotes, "_registry", zygotes.Registry())
         patch.setattr(forking, "_plans", {})
         patch.setattr(_csandbox, "build_plan", build)
         yield faults

@@ -18,8 +18,7 @@
 #include "../common/frames.h"
 #include "../common/store.h"
 #include "drive.h"
-#include "region.h"
-#include "told.h"
+#include "outcome.h"
 #include "zygote.h"
 
 typedef struct {
@@ -306,168 +305,45 @@ csb_run_request(PyObject *module, PyObject *zygote, int control,
 
 /* --- communicate --------------------------------------------------------- */
 
-static const char *const ending_names[] = {
-    [CSB_ENDING_NONE] = "none",
-    [CSB_ENDING_SETUP] = "setup",
-    [CSB_ENDING_FRAME] = "frame",
-    [CSB_ENDING_EXITED] = "exited",
-    [CSB_ENDING_SIGNALLED] = "signalled",
-    [CSB_ENDING_TIMEOUT] = "timeout",
-    [CSB_ENDING_CANCELLED] = "cancelled",
-    [CSB_ENDING_TOO_BIG] = "too big",
-    [CSB_ENDING_MALFORMED] = "malformed",
-    [CSB_ENDING_LOST] = "lost",
-    [CSB_ENDING_UNSEALED] = "unsealed",
-    [CSB_ENDING_OOM] = "oom",
-    [CSB_ENDING_CPU] = "cpu",
-    [CSB_ENDING_MEMORY] = "memory",
-    [CSB_ENDING_SCRATCH] = "scratch",
-    [CSB_ENDING_THREADS] = "threads",
-    [CSB_ENDING_OUTPUT] = "output",
-    [CSB_ENDING_PROCESSES] = "processes",
-    [CSB_ENDING_DENIED] = "denied",
+/* What a cell is given, and its limits: the arguments of communicate(). */
+struct terms {
+    Py_buffer job, input;
+    double timeout, setup_timeout, cpu_time;
+    unsigned long long memory, output, result;
+    unsigned tasks, processes, required;
+    int output_kills, signals, successor, hurried;
+    PyObject *sink;
 };
 
-/* The value's bytes, and the store that they may refer to: each a new
- * reference, or None.  -1 with an exception. */
-static int
-take_payload(PyObject *module, const struct csb_watch *watch,
-             PyObject **ret_payload, PyObject **ret_region)
-{
-    size_t at = (size_t)watch->frame.at, length = (size_t)watch->frame.length;
-
-    *ret_payload = *ret_region = NULL;
-    if (watch->ending != CSB_ENDING_FRAME) {
-        *ret_payload = Py_NewRef(Py_None);
-        *ret_region = Py_NewRef(Py_None);
-    } else if (watch->payload != NULL) {
-        *ret_payload =
-            PyBytes_FromStringAndSize(watch->payload, (Py_ssize_t)length);
-        *ret_region = Py_NewRef(Py_None);
-    } else {
-        /* An honest guest's pickle lies behind its arrays. */
-        *ret_region = csb_region_map(module, watch->store, at + length);
-        if (*ret_region != NULL) {
-            *ret_payload = csb_region_slice(*ret_region, at, length);
-        }
-    }
-    if (*ret_payload == NULL) {
-        Py_CLEAR(*ret_region);
-        return -1;
-    }
-    return 0;
-}
-
-/* The most bytes that the run added to what it inherited.  The kernel's own
- * figure knows every moment, but one process and not what lies in files. */
-static long long
-peak_memory(const struct csb_watch *watch)
-{
-    if (watch->cgroup.peak > 0) {
-        return (long long)watch->cgroup.peak;
-    }
-    long long resident = (long long)watch->exit.peak_kib * 1024 -
-                         (long long)watch->meter.inherited;
-    long long seen = (long long)watch->meter.peak_memory;
-    long long scratch = (long long)watch->meter.peak_scratch;
-
-    seen = seen > scratch ? seen : scratch;
-    return resident > seen ? resident : seen;
-}
-
-/* Seconds of all processes of the run. */
 static void
-processor_time(const struct csb_watch *watch, double *ret_user,
-               double *ret_system)
+set_limits(struct csb_watch *watch, const struct terms *terms)
 {
-    const struct csb_cgroup *cgroup = &watch->cgroup;
-    int64_t user =
-        cgroup->counted ? cgroup->cpu.user_usec : watch->exit.user_usec;
-    int64_t system =
-        cgroup->counted ? cgroup->cpu.system_usec : watch->exit.system_usec;
-
-    /* The kernel's figure lacks what nobody has waited for. */
-    int64_t unwaited = watch->meter.cpu / 1000 - user - system;
-    user += watch->meter.several && unwaited > 0 ? unwaited : 0;
-    *ret_user = (double)user * 1e-6;
-    *ret_system = (double)system * 1e-6;
+    watch->meter.tasks = terms->tasks + terms->processes;
+    watch->meter.several = terms->processes > 0;
+    watch->meter.memory_limit = terms->memory;
+    watch->meter.cpu_limit = (int64_t)(terms->cpu_time * 1e9);
+    watch->notify.forks.most = terms->processes;
+    watch->expected.required = terms->required;
+    watch->output_limit = (size_t)terms->output;
+    watch->output_kills = terms->output_kills;
+    watch->result_limit = (size_t)terms->result;
+    watch->timeout = (int64_t)(terms->timeout * 1e9);
 }
 
-static unsigned
-peak_processes(const struct csb_watch *watch)
+/* When it became ready, what this run requires was not known. */
+static void
+begin_armed(struct csb_watch *watch)
 {
-    return watch->notify.forks.peak > 0 ? watch->notify.forks.peak : 1;
-}
-
-static const char *
-report_text(const struct csb_watch *watch)
-{
-    return watch->report.step == CSB_STEP_READY ? "" : watch->report.text;
-}
-
-static PyObject *
-report_outcome(PyObject *module, struct csb_watch *watch)
-{
-    PyObject *payload, *region, *told = csb_told_list(&watch->notify);
-    const struct csb_stream *out = &watch->streams[0];
-    const struct csb_stream *err = &watch->streams[1];
-    double wall = watch->started != 0
-                      ? (double)(watch->finished - watch->started) * 1e-9
-                      : 0.0;
-
-    double user, system;
-
-    if (told == NULL) {
-        return NULL;
+    if (csb_receipt_check(&watch->expected, &watch->report)) {
+        csb_watch_begin(watch);
+    } else {
+        watch->ready = 0;
+        csb_watch_end(watch, CSB_ENDING_SETUP);
     }
-    processor_time(watch, &user, &system);
-    int taken = take_payload(module, watch, &payload, &region);
-    if (taken < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
-        PyErr_Clear(); /* no address space for it */
-        watch->ending = CSB_ENDING_UNSEALED;
-        taken = take_payload(module, watch, &payload, &region);
-    }
-    if (taken < 0) {
-        Py_DECREF(told);
-        return NULL;
-    }
-    return Py_BuildValue(
-        "{s:N, s:K, s:N, s:s, s:O, s:O, s:s, s:i, s:I, s:s, s:i, s:i, s:N, "
-        "s:N, s:y#, "
-        "s:y#, "
-        "s:K, s:K, "
-        "s:K, "
-        "s:K, s:d, s:d, s:d, s:d, s:L, s:K, s:I}",
-        "violations", told, "untold",
-        watch->notify.violations == NULL
-            ? 0ull
-            : (unsigned long long)watch->notify.violations->rest,
-        "receipt", csb_receipt_value(&watch->expected, &watch->report),
-        "ending", ending_names[watch->ending], "silent",
-        watch->silent ? Py_True : Py_False, "ready",
-        watch->ready ? Py_True : Py_False, "step",
-        csb_step_name(watch->report.step), "errno", (int)watch->report.err,
-        "detail", (unsigned)watch->report.detail, "text", report_text(watch),
-        "wait_status", (int)watch->exit.wait_status, "kind",
-        watch->ending == CSB_ENDING_FRAME ? (int)watch->frame.kind : 0,
-        "payload", payload, "region", region, "stdout",
-        out->size > 0 ? out->data : "", (Py_ssize_t)out->size, "stderr",
-        err->size > 0 ? err->data : "", (Py_ssize_t)err->size, "stdout_total",
-        (unsigned long long)out->total, "stderr_total",
-        (unsigned long long)err->total, "announced",
-        watch->ending == CSB_ENDING_TOO_BIG
-            ? (unsigned long long)watch->frame.length
-            : 0ull,
-        "room", (unsigned long long)watch->store_size, "ready_at",
-        (double)watch->started * 1e-9, "wall", wall, "user", user, "system",
-        system, "peak_memory", peak_memory(watch), "scratch",
-        (unsigned long long)watch->meter.peak_scratch, "peak_processes",
-        peak_processes(watch));
 }
 
 static int
-prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
-        double timeout, double setup_timeout)
+prepare(RunObject *self, const struct terms *terms)
 {
     struct csb_watch *watch = &self->watch;
     if (self->used) {
@@ -475,14 +351,20 @@ prepare(RunObject *self, const Py_buffer *job, const Py_buffer *input,
         return -1;
     }
     self->used = true;
-    watch->job.data = job->buf;
-    watch->job.size = (size_t)job->len;
-    watch->input.data = input->buf;
-    watch->input.size = (size_t)input->len;
-    watch->timeout = (int64_t)(timeout * 1e9);
-    watch->deadline = csb_watch_clock() + (int64_t)(setup_timeout * 1e9);
+    csb_zygote_used(self->zygote);
+    set_limits(watch, terms);
+    watch->job.data = terms->job.buf;
+    watch->job.size = (size_t)terms->job.len;
+    watch->input.data = terms->input.buf;
+    watch->input.size = (size_t)terms->input.len;
+    watch->streaming = terms->sink != Py_None;
+    watch->hurried = terms->hurried;
+    watch->on_sent = terms->successor ? ask_for_next : NULL;
+    int64_t now = csb_watch_clock();
+    watch->signal_check = terms->signals ? now + CSB_SIGNAL_PERIOD : 0;
+    watch->deadline = now + (int64_t)(terms->setup_timeout * 1e9);
     if (watch->ready) {
-        csb_watch_begin(watch);
+        begin_armed(watch);
     }
     return 0;
 }
@@ -504,63 +386,43 @@ PyDoc_STRVAR(
     "bytes): called as output comes, None to collect it; signals: whether to\n"
     "look for them, as the main thread must; successor: whether to ask for\n"
     "another cell of the same limits meanwhile; hurried: whether a value is\n"
-    "enough, and what the run used need not be known.  Returns a dict that says how\n"
-    "it ended.  An exception of a signal handler or of the sink kills the "
-    "run\n"
-    "and is raised.");
+    "enough, and the end of a short run need not be awaited, nor what it "
+    "used\n"
+    "be known.  Returns a dict that says how it ended.  An exception of a\n"
+    "signal handler or of the sink kills the run and is raised.");
 
 static PyObject *
 run_communicate(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {
-        "job",    "input",    "timeout",   "setup_timeout", "cpu_time",
-        "memory", "tasks",    "processes", "output",        "output_kills",
-        "result", "required", "signals",   "sink",          "successor",
+        "job",     "input",    "timeout",   "setup_timeout", "cpu_time",
+        "memory",  "tasks",    "processes", "output",        "output_kills",
+        "result",  "required", "signals",   "sink",          "successor",
         "hurried", NULL};
     RunObject *self = (RunObject *)op;
-    Py_buffer job = {.buf = NULL}, input = {.buf = NULL};
-    PyObject *sink, *outcome = NULL;
-    double timeout, setup_timeout, cpu_time;
-    unsigned long long memory, output, result;
-    unsigned tasks, processes, required;
-    int signals = 0, output_kills = 0, successor = 0, hurried = 0;
+    struct terms terms = {.timeout = 0};
+    PyObject *outcome = NULL;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "y*y*$dddKIIKpKIpOpp", names, &job, &input, &timeout,
-            &setup_timeout, &cpu_time, &memory, &tasks, &processes, &output,
-            &output_kills, &result, &required, &signals, &sink, &successor,
-            &hurried)) {
+            args, kwargs, "y*y*$dddKIIKpKIpOpp", names, &terms.job,
+            &terms.input, &terms.timeout, &terms.setup_timeout,
+            &terms.cpu_time, &terms.memory, &terms.tasks, &terms.processes,
+            &terms.output, &terms.output_kills, &terms.result, &terms.required,
+            &terms.signals, &terms.sink, &terms.successor, &terms.hurried)) {
         return NULL;
     }
-    self->watch.meter.tasks = tasks + processes;
-    self->watch.meter.memory_limit = memory;
-    self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
-    if (prepare(self, &job, &input, timeout, setup_timeout) == 0) {
-        self->watch.meter.cpu_limit = (int64_t)(cpu_time * 1e9);
-        self->watch.meter.memory_limit = memory;
-        self->watch.meter.tasks = tasks + processes;
-        self->watch.meter.several = processes > 0;
-        self->watch.notify.forks.most = processes;
-        self->watch.expected.required = required;
-        self->watch.output_limit = (size_t)output;
-        self->watch.output_kills = output_kills;
-        self->watch.result_limit = (size_t)result;
-        self->watch.streaming = sink != Py_None;
-        self->watch.hurried = hurried;
-        self->watch.on_sent = successor ? ask_for_next : NULL;
-        self->watch.signal_check =
-            signals ? csb_watch_clock() + CSB_SIGNAL_PERIOD : 0;
+    if (prepare(self, &terms) == 0) {
         self->driven = true;
-        int ended = csb_drive(&self->watch, &self->relief, sink);
+        int ended = csb_drive(&self->watch, &self->relief, terms.sink);
         self->driven = false;
         if (ended == 0) {
             outcome =
-                report_outcome(PyType_GetModule(Py_TYPE(op)), &self->watch);
+                csb_outcome_dict(PyType_GetModule(Py_TYPE(op)), &self->watch);
         }
         csb_watch_close(&self->watch);
     }
-    PyBuffer_Release(&job);
-    PyBuffer_Release(&input);
+    PyBuffer_Release(&terms.job);
+    PyBuffer_Release(&terms.input);
     return outcome;
 }
 
@@ -625,8 +487,7 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (!self->has_next || self->owner != getpid()) {
         Py_RETURN_NONE;
     }
-    RunObject *next =
-        new_run(PyType_GetModule(Py_TYPE(op)), self->zygote);
+    RunObject *next = new_run(PyType_GetModule(Py_TYPE(op)), self->zygote);
     if (next == NULL) {
         return NULL;
     }
@@ -681,6 +542,19 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+run_ready(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((const RunObject *)op)->watch.ready);
+}
+
+static PyGetSetDef properties[] = {
+    {"ready", run_ready, NULL,
+     "Whether the cell was ready for its job when it was last looked at.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(RunObject, weakrefs), READONLY,
      NULL},
@@ -690,11 +564,9 @@ static PyMemberDef members[] = {
 PyDoc_STRVAR(run_doc, "One cell.  Made by Zygote.start().");
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)run_doc},
-    {Py_tp_dealloc, run_dealloc},
-    {Py_tp_methods, methods},
-    {Py_tp_members, members},
-    {0, NULL},
+    {Py_tp_doc, (void *)run_doc}, {Py_tp_dealloc, run_dealloc},
+    {Py_tp_methods, methods},     {Py_tp_members, members},
+    {Py_tp_getset, properties},   {0, NULL},
 };
 
 PyType_Spec csb_run_spec = {

@@ -19,6 +19,8 @@
 #include "pipes.h"
 
 #define SECOND 1000000000ll
+/* Of a run whose end need not be awaited. */
+#define SHORT (SECOND / 50)
 /* From the kill to the zygote's word that nothing is left.  A guest can make
  * the kernel take long over its remains, but not the caller wait for it. */
 #define KILL_GRACE (2 * SECOND)
@@ -452,19 +454,24 @@ has_output(const struct csb_watch *watch)
            (watch->streams[0].size > 0 || watch->streams[1].size > 0);
 }
 
-/* Once it is killed, what it was good for is here. */
+/* Once it is killed, what it was good for is here.  In a longer run a guest
+ * could have made what the kernel takes long to remove. */
 static int
 may_leave(const struct csb_watch *watch)
 {
-    return watch->hurried && watch->ending == CSB_ENDING_FRAME &&
-           watch->payload != NULL && watch->killed && watch->cgroup.base < 0;
+    return watch->hurried && watch->killed &&
+           watch->ending == CSB_ENDING_FRAME &&
+           watch->frame.kind == CSB_FRAME_VALUE && watch->payload != NULL &&
+           watch->cgroup.base < 0 &&
+           csb_watch_clock() - watch->started < SHORT;
 }
 
 static void
 look_whether_sent(struct csb_watch *watch)
 {
     void (*on_sent)(struct csb_watch *) = watch->on_sent;
-    if (on_sent != NULL && watch->ready && watch->job.sent == watch->job.size &&
+    if (on_sent != NULL && watch->ready &&
+        watch->job.sent == watch->job.size &&
         watch->ending == CSB_ENDING_NONE) {
         watch->on_sent = NULL;
         on_sent(watch);

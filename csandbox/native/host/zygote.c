@@ -23,12 +23,15 @@
 #include "launch.h"
 #include "meter.h"
 #include "run.h"
+#include "strings.h"
 #include "watch.h"
 #include "zygote_object.h"
 
 #define LOG_TEXT 4000
 /* A signal may come just before poll(), or to another thread. */
 #define SIGNAL_MS 100
+/* For a report that has begun to come. */
+#define REPORT_TIME 1000000000ll
 
 PyObject *
 csb_raise_setup_error(PyObject *module, const struct csb_report *report,
@@ -41,61 +44,6 @@ csb_raise_setup_error(PyObject *module, const struct csb_report *report,
         Py_DECREF(values);
     }
     return NULL;
-}
-
-/* --- strings ------------------------------------------------------------- */
-
-static void
-free_strings(char **strings)
-{
-    for (char **at = strings; at != NULL && *at != NULL; at++) {
-        PyMem_Free(*at);
-    }
-    PyMem_Free(strings);
-}
-
-static char *
-copy_string(PyObject *item)
-{
-    PyObject *bytes = NULL;
-    char *text, *copy = NULL;
-    Py_ssize_t size;
-
-    if (PyUnicode_FSConverter(item, &bytes) && /* refuses NUL */
-        PyBytes_AsStringAndSize(bytes, &text, &size) == 0) {
-        copy = PyMem_Malloc((size_t)size + 1);
-        if (copy == NULL) {
-            PyErr_NoMemory();
-        } else {
-            memcpy(copy, text, (size_t)size + 1);
-        }
-    }
-    Py_XDECREF(bytes);
-    return copy;
-}
-
-/* A NULL-terminated array of copies, so that no Python object is needed
- * while the GIL is released. */
-static char **
-copy_strings(PyObject *list)
-{
-    Py_ssize_t count = PyList_Size(list);
-    if (count < 0) {
-        return NULL;
-    }
-    char **strings = PyMem_Calloc((size_t)count + 1, sizeof *strings);
-    if (strings == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        strings[i] = copy_string(PyList_GET_ITEM(list, i));
-        if (strings[i] == NULL) {
-            free_strings(strings);
-            return NULL;
-        }
-    }
-    return strings;
 }
 
 /* --- start --------------------------------------------------------------- */
@@ -254,24 +202,37 @@ check_meter(ZygoteObject *self)
     return result;
 }
 
-/* From hello to READY. */
+/* Lets it go on once it has said hello; or the report says why not. */
+static int
+take_hello(ZygoteObject *self, int64_t deadline)
+{
+    int result = await_report(self, deadline);
+    if (result < 0) {
+        return result;
+    }
+    if (self->report.step != CSB_STEP_BOOT || self->report.err != 0) {
+        return -EPROTO;
+    }
+    self->greeted = 1;
+    return let_go(self);
+}
+
+static int
+take_ready(ZygoteObject *self, int64_t deadline)
+{
+    int result = await_report(self, deadline);
+    if (result == 0 && self->report.step != CSB_STEP_READY) {
+        result = -EPROTO;
+    }
+    return result == 0 ? check_meter(self) : result;
+}
+
+/* From hello to READY, or from where it has come to. */
 static int
 bring_up(ZygoteObject *self, int64_t deadline)
 {
-    int result = await_report(self, deadline);
-    if (result == 0 && self->report.step == CSB_STEP_BOOT &&
-        self->report.err == 0) {
-        result = let_go(self);
-    } else if (result == 0) {
-        result = -EPROTO; /* the report says why */
-    }
-    if (result == 0) {
-        result = await_report(self, deadline);
-    }
-    if (result == 0 && self->report.step != CSB_STEP_READY) {
-        result = -EPROTO; /* the report says why */
-    }
-    return result == 0 ? check_meter(self) : result;
+    int result = self->greeted ? 0 : take_hello(self, deadline);
+    return result == 0 ? take_ready(self, deadline) : result;
 }
 
 /* What Python wrote when it could not even start. */
@@ -296,8 +257,8 @@ end_start(ZygoteObject *self)
     csb_close(&self->child_log);
     csb_close(&self->child_control);
     csb_close(&self->plan);
-    free_strings(self->argv);
-    free_strings(self->envp);
+    csb_strings_free(self->argv);
+    csb_strings_free(self->envp);
     self->argv = self->envp = NULL;
     Py_CLEAR(self->plan_bytes);
 }
@@ -330,8 +291,8 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         ((const struct csb_plan *)PyBytes_AS_STRING(plan))->mechanisms,
         &self->expected);
     self->plan_bytes = Py_NewRef(plan);
-    self->argv = copy_strings(argv);
-    self->envp = self->argv == NULL ? NULL : copy_strings(env);
+    self->argv = csb_strings_copy(argv);
+    self->envp = self->argv == NULL ? NULL : csb_strings_copy(env);
     if (self->envp == NULL) {
         Py_DECREF(self);
         return NULL;
@@ -414,7 +375,45 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
         return csb_zygote_fail(PyType_GetModule(defining_class), self);
     }
     end_start(self);
+    csb_zygote_born(self);
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(advance_doc,
+             "advance($self, /)\n--\n\n"
+             "Go on with a start as far as that needs no waiting; whether it "
+             "is ready.\nRaises SetupError(step, errno, detail), and is dead "
+             "then.");
+
+static PyObject *
+zygote_advance(PyObject *op, PyTypeObject *defining_class,
+               PyObject *const *Py_UNUSED(args), Py_ssize_t count,
+               PyObject *names)
+{
+    ZygoteObject *self = (ZygoteObject *)op;
+    struct pollfd control = {.fd = self->control, .events = POLLIN};
+
+    if (count != 0 || names != NULL || self->pidfd < 0 ||
+        self->plan_bytes == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "advance() follows launch()");
+        return NULL;
+    }
+    if (poll(&control, 1, 0) <= 0) {
+        Py_RETURN_FALSE;
+    }
+    int greeted = self->greeted;
+    int64_t deadline = csb_watch_clock() + REPORT_TIME;
+    int result =
+        greeted ? take_ready(self, deadline) : take_hello(self, deadline);
+    if (result < 0) {
+        return csb_zygote_fail(PyType_GetModule(defining_class), self);
+    }
+    if (!greeted) {
+        Py_RETURN_FALSE;
+    }
+    end_start(self);
+    csb_zygote_born(self);
+    Py_RETURN_TRUE;
 }
 
 PyDoc_STRVAR(
@@ -518,33 +517,21 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-zygote_alive(PyObject *op, void *Py_UNUSED(closure))
-{
-    const ZygoteObject *self = (const ZygoteObject *)op;
-    struct pollfd process = {.fd = self->pidfd, .events = POLLIN};
-    if (self->pidfd < 0 || self->owner != getpid()) {
-        Py_RETURN_FALSE;
-    }
-    return PyBool_FromLong(poll(&process, 1, 0) == 0);
-}
-
-static PyObject *
-zygote_pid(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(((const ZygoteObject *)op)->pid);
-}
-
 static void
 zygote_dealloc(PyObject *op)
 {
     ZygoteObject *self = (ZygoteObject *)op;
     PyTypeObject *type = Py_TYPE(op);
 
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
     csb_close(&self->control);
     csb_close(&self->lifeline);
     if (self->owner == getpid()) {
-        csb_launch_end(&self->pidfd);
+        Py_BEGIN_ALLOW_THREADS
+        csb_launch_end(&self->pidfd); /* milliseconds, if it is large */
+        Py_END_ALLOW_THREADS
     }
     csb_close(&self->pidfd);
     end_start(self);
@@ -559,16 +546,12 @@ static PyMethodDef methods[] = {
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, csb_zygote_fork_doc},
     {"boot", (PyCFunction)(void (*)(void))zygote_boot,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, boot_doc},
+    {"advance", (PyCFunction)(void (*)(void))zygote_advance,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, advance_doc},
     {"start", (PyCFunction)(void (*)(void))zygote_start,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, start_doc},
     {"close", zygote_close, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef properties[] = {
-    {"alive", zygote_alive, NULL, "Whether its process runs.", NULL},
-    {"pid", zygote_pid, NULL, "Its process id here.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(
@@ -580,9 +563,13 @@ PyDoc_STRVAR(
     "zygote of a fork of this process, whatever argv and env say.");
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)zygote_doc}, {Py_tp_new, zygote_new},
-    {Py_tp_dealloc, zygote_dealloc}, {Py_tp_methods, methods},
-    {Py_tp_getset, properties},      {0, NULL},
+    {Py_tp_doc, (void *)zygote_doc},
+    {Py_tp_new, zygote_new},
+    {Py_tp_dealloc, zygote_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, csb_zygote_properties},
+    {Py_tp_members, csb_zygote_members},
+    {0, NULL},
 };
 
 PyType_Spec csb_zygote_spec = {

@@ -12,4 +12,7 @@ PyObject *csb_raise_setup_error(PyObject *module,
                                 const struct csb_report *report,
                                 const char *detail);
 
+/* Notes that a run of a Zygote begins. */
+void csb_zygote_used(PyObject *zygote);
+
 #endif

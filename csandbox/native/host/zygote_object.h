@@ -4,6 +4,8 @@
 
 #include "module.h"
 
+#include <structmember.h>
+
 #include <sys/types.h>
 
 #include "../common/report.h"
@@ -18,6 +20,12 @@ typedef struct {
     int lifeline; /* of a process without pidfds */
     int launched; /* or forked: that is for once */
     int forked;
+    int greeted; /* it has said hello, and may go on */
+    /* Of csb_watch_clock(), 0 until it is ready. */
+    int64_t born;
+    int64_t used; /* by a run that began */
+    unsigned long long runs;
+    PyObject *weakrefs;
     /* What only the start needs; here so that a fork can close it. */
     int log;
     int child_log;
@@ -34,6 +42,9 @@ typedef struct {
  * Without the GIL. */
 int csb_zygote_open(ZygoteObject *self, const char *plan, size_t size);
 
+/* Notes that it is ready. */
+void csb_zygote_born(ZygoteObject *self);
+
 /* Ends a start that failed, with its exception: returns NULL. */
 PyObject *csb_zygote_fail(PyObject *module, ZygoteObject *self);
 
@@ -42,5 +53,8 @@ PyObject *csb_zygote_fork(PyObject *op, PyTypeObject *defining_class,
                           PyObject *const *args, Py_ssize_t count,
                           PyObject *names);
 extern const char csb_zygote_fork_doc[];
+
+extern PyGetSetDef csb_zygote_properties[];
+extern PyMemberDef csb_zygote_members[];
 
 #endif
