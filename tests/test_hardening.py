@@ -11,12 +11,14 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from unittest.mock import patch
 
 import pytest
 
@@ -103,6 +105,7 @@ def make_thread(flags):
 def test_has_256_descriptors_whatever_its_threads_are():
     source = """
 import threading
+import time
 found = []
 def take():
     while True:
@@ -697,7 +700,13 @@ def cells():
 def cell_beside(source="print(1)"):
     """Run a guest that then sleeps; yields (what it printed, its pid)."""
     asleep = "\nimport time; time.sleep(1000)"
-    with beside(source + asleep, timeout=2000) as (armed, run):
+    zygotes.disarm()
+    while support.template() in zygotes._registry.zygotes and cells():
+        time.sleep(0.01)
+    with (
+        patch.object(zygotes, "wants_successor", return_value=False),
+        beside(source + asleep, timeout=2000) as (armed, run),
+    ):
         (cell,) = cells()
         try:
             yield armed.text, cell
@@ -714,6 +723,7 @@ def test_goes_before_its_host_when_memory_runs_out():
 def test_cannot_name_itself_in_the_hosts_eyes():
     source = """
 import threading
+import time
 name = ctypes.c_char_p(b'HOSTFAKE')
 def work():
     found.append(answer('prctl', 15, name, 0, 0, 0))
