@@ -105,7 +105,6 @@ def make_thread(flags):
 def test_has_256_descriptors_whatever_its_threads_are():
     source = """
 import threading
-import time
 found = []
 def take():
     while True:
@@ -723,7 +722,6 @@ def test_goes_before_its_host_when_memory_runs_out():
 def test_cannot_name_itself_in_the_hosts_eyes():
     source = """
 import threading
-import time
 name = ctypes.c_char_p(b'HOSTFAKE')
 def work():
     found.append(answer('prctl', 15, name, 0, 0, 0))

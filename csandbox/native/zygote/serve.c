@@ -25,6 +25,8 @@ const char csb_serve_doc[] = PyDoc_STR(
     "pages are copied; never in the zygote, which ends with its host.");
 
 #define IDLE_MS 30
+/* After so many requests it is worth to keep some others waiting. */
+#define BUSY 20
 
 /* Fixed places in the poll set; the runs' status sockets follow. */
 enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
@@ -155,14 +157,11 @@ preload_idly(const struct helpers *helpers)
 static void
 improve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    if (helpers == NULL) {
-        return; /* a fork of the host serves one run */
-    }
-    preload_idly(helpers);
     if (settle(zygote, helpers, 1) < 0) {
         PyErr_Clear();
         zygote->quiet = 0;
     }
+    csb_close(&zygote->copying);
     zygote->copying = csb_pages_copy_early(zygote, helpers->rehearse);
 }
 
@@ -317,14 +316,15 @@ static int
 is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
         int asked)
 {
-    return zygote->forked && asked && runs->count == 0;
+    return zygote->forked && asked > 0 && runs->count == 0;
 }
 
 /* Returns in a cell only. */
 static void
 serve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    int timeout = zygote->forked ? -1 : IDLE_MS, asked = 0;
+    int timeout = zygote->forked ? -1 : IDLE_MS;
+    unsigned asked = 0;
     struct csb_runs *runs;
     struct pollfd *events = NULL;
 
@@ -342,6 +342,7 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
         }
         if (ready == 0) {
             timeout = -1;
+            preload_idly(helpers);
             improve(zygote, helpers);
             continue;
         }
@@ -360,7 +361,9 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             csb_runs_reap(runs);
         }
         if (events[POLL_CONTROL].revents != 0) {
-            asked = 1;
+            if (++asked == BUSY && timeout >= 0) {
+                improve(zygote, helpers); /* it may never be idle */
+            }
             if (take_request(zygote, runs) == 1) {
                 free(events);
                 return;
