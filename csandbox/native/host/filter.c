@@ -8,10 +8,12 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../common/denials.h"
 #include "../common/fdio.h"
+#include "../common/setup_calls.h"
 #include "../common/store.h"
 #include "syscalls.h"
 
@@ -187,10 +189,32 @@ is_left_to_listener(const struct csb_syscall_rule *rule, unsigned flags)
            !csb_syscall_is_asked(rule->name, flags);
 }
 
+/* Whether the filter says nothing of these calls, as that of the zygote, which
+ * says the rest, has all to say. */
+static bool
+is_left_to_zygote(const struct csb_syscall_rule *rule, unsigned flags)
+{
+    static const char *const setup[] = {
+#define X(name) #name,
+        CSB_SETUP_CALLS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < CSB_SETUP_CALL_COUNT; i++) {
+        if (strcmp(rule->name, setup[i]) == 0) {
+            return false;
+        }
+    }
+    return (flags & CSB_FILTER_OWN) != 0;
+}
+
 static int
 add_rule(scmp_filter_ctx context, int number,
          const struct csb_syscall_rule *rule, unsigned flags)
 {
+    if (is_left_to_zygote(rule, flags) ||
+        (flags & CSB_FILTER_OWN && rule->fate != CSB_NARROW)) {
+        return 0; /* the latter stand in the tail */
+    }
     if (flags & CSB_FILTER_LISTENER) {
         return add_listened(context, number, rule, flags);
     }
@@ -301,8 +325,11 @@ emit_rest(struct program *program, int number,
                    ? emit_answer(program, number, SECCOMP_RET_USER_NOTIF)
                    : 0;
     }
-    if (is_left_to_listener(rule, flags)) {
+    if (is_left_to_listener(rule, flags) || is_left_to_zygote(rule, flags)) {
         return 0;
+    }
+    if (rule->fate != CSB_NARROW) {
+        return emit_answer(program, number, action_of(rule->fate, rule->err));
     }
     return emit_answer(program, number,
                        rule->err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP
@@ -326,7 +353,8 @@ emit_tail(struct program *program, unsigned flags)
             const struct csb_syscall_rule own =
                 csb_syscall_rule_for(flags, rule);
             int number = seccomp_syscall_resolve_name(own.name);
-            if (own.fate == CSB_NARROW && number >= 0) {
+            if ((own.fate == CSB_NARROW || flags & CSB_FILTER_OWN) &&
+                number >= 0) {
                 result = emit_rest(program, number, &own, flags);
             }
         }
@@ -334,8 +362,11 @@ emit_tail(struct program *program, unsigned flags)
     if (result < 0) {
         return result;
     }
-    /* What the listener's does not hold up is the other's to decide. */
-    uint32_t rest = flags & CSB_FILTER_LISTENER ? SCMP_ACT_ALLOW : UNKNOWN;
+    /* What the listener's does not hold up is the other's to decide, and what
+     * is not of the set-up the zygote's. */
+    uint32_t rest = flags & (CSB_FILTER_LISTENER | CSB_FILTER_OWN)
+                        ? SCMP_ACT_ALLOW
+                        : UNKNOWN;
     return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, rest));
 }
 

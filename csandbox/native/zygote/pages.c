@@ -6,6 +6,7 @@
  * as long.  So they are pinned here: as buffers of an io_uring, which is used
  * for nothing else, and reaches no cell. */
 #define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
 #include "pages.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -132,7 +132,7 @@ begin_scan(const struct csb_zygote *zygote, struct table *table)
 
 __attribute__((noreturn)) static void
 be_example(const struct csb_zygote *zygote, PyObject *rehearse,
-           struct table *table)
+           struct table *table, int answer)
 {
     sigset_t none;
     (void)sigemptyset(&none);
@@ -143,6 +143,15 @@ be_example(const struct csb_zygote *zygote, PyObject *rehearse,
     if (result != NULL) {
         struct scan scan = begin_scan(zygote, table);
         note_own(&scan, zygote->proc);
+    }
+    /* More than a pipe may hold; then the rest waits. */
+    for (size_t sent = 0; sent < sizeof *table;) {
+        ssize_t wrote =
+            write(answer, (char *)table + sent, sizeof *table - sent);
+        if (wrote <= 0) {
+            break;
+        }
+        sent += (size_t)wrote;
     }
     _exit(0);
 }
@@ -174,32 +183,53 @@ pin(const struct table *table)
     return ring;
 }
 
+/* 0, or -1 if the example ended before all was told. */
 static int
-learn(const struct csb_zygote *zygote, PyObject *rehearse,
-      struct table *tables)
+read_table(int from, struct table *ret_table)
 {
-    pid_t pid = csb_arm_fork(zygote);
-    if (pid == 0) {
-        be_example(zygote, rehearse, &tables[0]);
+    size_t got = 0;
+    while (got < sizeof *ret_table) {
+        ssize_t more =
+            read(from, (char *)ret_table + got, sizeof *ret_table - got);
+        if (more <= 0) {
+            return -1;
+        }
+        got += (size_t)more;
     }
-    if (pid < 0 || waitpid(pid, NULL, 0) != pid) {
+    return 0;
+}
+
+static int
+ask_example(const struct csb_zygote *zygote, PyObject *rehearse,
+            struct table *ret_table)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) {
         return -1;
     }
-    keep_present(zygote, &tables[0], &tables[1]);
-    return tables[1].count > 0 ? pin(&tables[1]) : -1;
+    pid_t pid = csb_arm_fork(zygote);
+    if (pid == 0) {
+        be_example(zygote, rehearse, ret_table, ends[1]);
+    }
+    csb_close(&ends[1]);
+    int result = read_table(ends[0], ret_table);
+    csb_close(&ends[0]);
+    return pid < 0 || waitpid(pid, NULL, 0) != pid ? -1 : result;
 }
 
 int
 csb_pages_copy_early(const struct csb_zygote *zygote, PyObject *rehearse)
 {
-    /* Shared: the fork fills in the first. */
-    struct table *tables =
-        mmap(NULL, 2 * sizeof *tables, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (tables == MAP_FAILED) {
+    struct table *tables = calloc(2, sizeof *tables);
+    int ring = -1;
+
+    if (tables == NULL) {
         return -1;
     }
-    int ring = learn(zygote, rehearse, tables);
-    (void)munmap(tables, 2 * sizeof *tables); /* cannot fail */
+    if (ask_example(zygote, rehearse, &tables[0]) == 0) {
+        keep_present(zygote, &tables[0], &tables[1]);
+        ring = tables[1].count > 0 ? pin(&tables[1]) : -1;
+    }
+    free(tables);
     return ring;
 }

@@ -163,6 +163,7 @@ improve(struct csb_zygote *zygote, const struct helpers *helpers)
     }
     csb_close(&zygote->copying);
     zygote->copying = csb_pages_copy_early(zygote, helpers->rehearse);
+    csb_filtered_begin(zygote);
 }
 
 /* The environment stands on the stack, where every cell could read it.  (In
