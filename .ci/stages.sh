@@ -1,6 +1,8 @@
 #!/bin/bash
 # The stages of .ci/run, one a function: bash .ci/stages.sh NAME [ARGUMENT]
 #
+# With `again` before its name, only those tests of it that failed before.
+#
 # CI_HERE is the project, CI_WORK a folder that everybody may enter, CI_USER
 # the name of an ordinary user.
 set -euo pipefail
@@ -12,6 +14,43 @@ export PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 # A test that is skipped has failed, and so has one that warns.
 export CSANDBOX_MUST_WORK=1
 export PYTEST_ADDOPTS='-q -W error -W ignore::ResourceWarning -p no:cacheprovider --durations=8'
+
+# Runs a stage of tests where /tmp and /dev/shm are its own: what lies there
+# is of no other stage.  It notes which tests fail.
+apart() { # [again] STAGE [ARGUMENT]
+    exec unshare --mount bash "$0" alone "$@"
+}
+
+alone() { # [again] STAGE [ARGUMENT]
+    local tmp notes
+    tmp=$(mktemp -d "$CI_WORK/tmp.XXXXXX")
+    chmod 1777 "$tmp"
+    mount --bind "$tmp" /tmp
+    mount -t tmpfs -o mode=1777 none /dev/shm
+    if [ "$1" = again ]; then
+        shift
+        PYTEST_ADDOPTS+=' --last-failed --last-failed-no-failures=none'
+    fi
+    notes=$(notes_of "$@")
+    [ -d "$notes" ] || mkdir -m 1777 "$notes"
+    PYTEST_ADDOPTS=${PYTEST_ADDOPTS/-p no:cacheprovider/-o cache_dir=$notes}
+    "$@"
+}
+
+notes_of() { # STAGE [ARGUMENT]
+    local name=$*
+    echo "$CI_WORK/notes-${name//[^a-z0-9.]/-}"
+}
+
+# Prints the names of the tests that failed, a line each.
+failed() { # STAGE [ARGUMENT]
+    python3 - "$(notes_of "$@")/v/cache/lastfailed" << 'END'
+import json, os, sys
+if os.path.exists(sys.argv[1]):
+    with open(sys.argv[1]) as file:
+        print(*json.load(file), sep="\n")
+END
+}
 
 packages() {
     apt-get update -qq
@@ -94,10 +133,30 @@ version_of() {
 
 # A copy of the project, and a virtual environment with it and its tests.
 build() { # FOLDER PYTHON
+    local ready
+    if [ -d "$1" ]; then # as tests are run again
+        cd "$1"
+        return
+    fi
     cp -r "$TREE" "$1"
     cd "$1"
-    "$2" -m venv .venv
-    .venv/bin/pip install -q -e . -r tests/requirements.txt
+    ready=$CI_WORK/environment$(real "$2" | tr / -)
+    make_environment "$ready" "$2"
+    cp -r "$ready" .venv
+    # Of its commands, which begin with where it was made.
+    grep -rlIF "$ready" .venv/bin | xargs sed -i "s|$ready|$PWD/.venv|"
+    .venv/bin/pip install -q -e .
+}
+
+# One with what the tests use, unless another stage has made it: half a minute.
+make_environment() { # FOLDER PYTHON
+    (
+        flock 8
+        [ ! -e "$1/is-complete" ] || exit 0
+        "$2" -m venv --clear "$1"
+        "$1/bin/pip" install -q -r tests/requirements.txt
+        touch "$1/is-complete"
+    ) 8> "$1.lock"
 }
 
 suite() { # PYTHON
@@ -112,7 +171,7 @@ suite() { # PYTHON
 # What the stage `suite` leaves out: what the kernel, the C that runs before
 # and beside Python, and plain Python of ours do.  The stage `test` has them
 # twice; half of all the time is theirs.
-SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|receipts|refusals|relief|scratch|syscall_table.*|tier_landlock|tiers)\.py$'
+SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|real_web|receipts|refusals|relief|scratch|source_rules|syscall_table.*|text|tier_landlock|tiers)\.py$'
 
 # The tests of the files whose names begin with one of these letters.
 sanitizers() { # LETTERS
@@ -285,4 +344,9 @@ fuzz() {
     PYTHON_CONFIG=/usr/bin/python3-config tests/fuzz/run 60
 }
 
-"$@"
+# What it took of the processors, for the summary.
+[ -z "${CI_TIMES:-}" ] || trap 'times > "$CI_TIMES"' EXIT
+case $1 in
+    test | suite | sanitizers | again) apart "$@" ;;
+    *) "$@" ;;
+esac

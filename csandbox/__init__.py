@@ -74,16 +74,15 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if sys.is_finalizing():
         raise Cancelled("the interpreter is shutting down")
+    if name == "warm":
+        from csandbox.warming import warm
+
+        return warm
     from csandbox.places import capacity, set_capacity
     from csandbox.sandbox import execute, run
-    from csandbox.warming import warm
 
     globals().update(
-        capacity=capacity,
-        execute=execute,
-        run=run,
-        set_capacity=set_capacity,
-        warm=warm,
+        capacity=capacity, execute=execute, run=run, set_capacity=set_capacity
     )
     return globals()[name]
 

@@ -16,48 +16,48 @@ import os
 import pickle
 import signal
 import sys
-from os import _exit, write
+from os import _exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox._guest_end import finish
     from csandbox._guest_errors import (
-        _OUR_FILE,
         NAME_LIMIT,
         PATH_LIMIT,
         account_of,
         cut,
         place_of,
     )
+    from csandbox._guest_first import (
+        CORE,
+        ENVIRONMENT,
+        FRAME_ERROR,
+        FRAME_UNSUPPORTED,
+        FRAME_VALUE,
+        INPUTS_FD,
+        LARGE,
+        SHORT,
+        VALUES,
+        _send,
+        loaded,
+        read_job,
+        read_some,
+    )
     from csandbox._guest_mmap import share_by_files
     from csandbox._guest_ready import (
         _hooks,
-        has_streams,
+        is_settled,
         reseed,
         set_environment,
         set_streams,
+        settle_heap,
     )
     from csandbox._guest_store import Outgoing
     from csandbox._guest_tried import tried, watch
-    from csandbox._guest_wait import (
-        read_job,
-        read_some,
-        stop_waiting,
-        wait_awhile,
-    )
+    from csandbox._guest_wait import stop_waiting, wait_awhile
 
-RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
-FRAME_MAGIC = 0x46425343
-FRAME_VALUE, FRAME_ERROR, FRAME_UNSUPPORTED, FRAME_RESERVE = 2, 3, 4, 5
-# Magic, kind: 4 bytes each; length, at: 8 bytes each; of this machine's order.
-HEADER = 24
-
-INLINE = 2**64 - 1  # in `at`
-LARGE = 64 * 1024  # bytes that go to the store, and not through the pipe
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
-
-SHORT = 200  # characters of a source
 
 REPR_LIMIT = 1000
 PROTOCOL = 5
@@ -69,9 +69,6 @@ _TOO_LARGE = {
     "where they take about twice their size; pass a larger memory=",
 }
 
-# Set by the bootstrap: the module _csandbox, the text of _guest_values.py, and
-# the variables that most guests get.
-CORE = VALUES_SOURCE = ENVIRONMENT = None
 _values = None  # its code, once it is needed
 
 _NOTHING = b"\x80\4}."  # the pickle of no inputs
@@ -82,18 +79,11 @@ _NO_ROOM = pickle.dumps(
 # a bytearray, whose zeros are written: each fork would have so many pages to
 # share and to let go.
 _spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
-_order = sys.byteorder
 
 
 def preload(names: str) -> None:
-    """Import what every cell shall find imported."""
-    import site
-
-    site.ENABLE_USER_SITE = False
-    site.setquit()
-    site.setcopyright()
-    site.sethelper()
-    share_by_files()
+    """Import what every cell shall find imported, then settle the heap."""
+    furnish()
     with _hooks:
         for name in names.split(","):
             if name:
@@ -103,21 +93,39 @@ def preload(names: str) -> None:
     _Pickler(Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
+    settle_heap()
 
 
-def main(live=None, *, prepared=False) -> None:
+def furnish() -> None:
+    """Do what Python's own start does for its programs, and ours."""
+    import site
+
+    site.ENABLE_USER_SITE = False
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    share_by_files()
+
+
+def main(live=None, begun=b"", *, prepared=False) -> None:
     """Do the job that the host gives, and end the process.
 
-    `live` is what a fork of the host has of it: objects, not their pickle.
-    `prepared`: whether the pages that jobs write to were copied before.
+    `live` is what a fork of the host has of it: objects, not their pickle;
+    `begun` is what has been read of the job; `prepared`, whether the pages
+    that jobs write to have been copied.
     """
     if live is not None:
         share_by_files()
     reseed()
-    if not has_streams:
+    if not is_settled:
         set_streams()
-    waited = live is None and wait_awhile(prepared)
-    fulfil(read_some, live, waited=waited)
+    waited = live is None and not begun and wait_awhile(prepared)
+    parts = [begun] if begun else []
+    fulfil(
+        lambda size: parts.pop() if parts else read_some(size),
+        live,
+        waited=waited,
+    )
     _exit(0)
 
 
@@ -131,7 +139,7 @@ def fulfil(read, live, *, waited) -> None:
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
-    if live is not None or job["env"] != ENVIRONMENT:
+    if not (waited or is_settled) or job["env"] != ENVIRONMENT:
         set_environment(job["env"])
     kind, outgoing = perform(job)
     finish()
@@ -427,7 +435,7 @@ def _rebuilt_types(outgoing):
 def _values_code():
     global _values
     if _values is None:
-        _values = compile(VALUES_SOURCE, _OUR_FILE, "exec")
+        _values = loaded(VALUES)
     return _values
 
 
@@ -498,25 +506,3 @@ def _exit_code(error):
 def _leave(code):
     finish()
     _exit(code)
-
-
-def _send(kind, payload) -> None:
-    _write(header(kind, len(payload), INLINE) + payload)
-
-
-def header(kind, length, at):
-    return (
-        FRAME_MAGIC.to_bytes(4, _order)
-        + kind.to_bytes(4, _order)
-        + length.to_bytes(8, _order)
-        + at.to_bytes(8, _order)
-    )
-
-
-def _write(data) -> None:
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[write(RESULT_FD, rest) :]
-    except BrokenPipeError:
-        return  # the host has read enough

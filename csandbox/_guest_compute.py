@@ -10,16 +10,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import (
+    from csandbox._guest import HUGE, _renamed, preload
+    from csandbox._guest_first import (
         CORE,
         FRAME_RESERVE,
-        HUGE,
         JOB_FD,
         STORE_FD,
-        _renamed,
         _write,
         header,
-        preload,
         read_job,
     )
 

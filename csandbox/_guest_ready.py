@@ -16,8 +16,9 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import ENVIRONMENT, JOB_FD, RESULT_FD, main
+    from csandbox._guest import main
     from csandbox._guest_end import defer_logging
+    from csandbox._guest_first import ENVIRONMENT, JOB_FD, RESULT_FD
     from csandbox._guest_wait import frame_of_rehearsal, rehearse
 
 # Their hooks make locks anew, which nobody holds in a zygote of one thread,
@@ -36,76 +37,64 @@ _STREAMS = (
 
 
 class _Hooks:
-    """Keeps what modules want to have done at forks, while they are imported.
+    """Looks at what modules want to have done at forks, as they are imported.
 
     A cell that cannot fork needs none of it for its own forks, and after the
-    one that makes it those of `_QUIET` have nothing to do.  All are given to
-    Python, as they would have been, if there are others.
+    one that makes it those of `_QUIET` have nothing to do.
     """
 
     def __init__(self):
-        self.kept = []
         self.needed = False
         self.register = os.register_at_fork
 
     def __enter__(self):
-        os.register_at_fork = self.keep
+        os.register_at_fork = self.look
 
-    def __exit__(self, kind, *exception):
+    def __exit__(self, *exception):
         os.register_at_fork = self.register
-        if kind is not None or _is_threaded():
-            self.need()
 
-    def keep(self, **hooks):
-        if sys._getframe(1).f_globals.get("__name__") not in _QUIET:
-            self.need()
-        if self.needed:
-            self.register(**hooks)
-        else:
-            self.kept.append(hooks)
-
-    def need(self):
-        """Let Python have them all, from now on."""
-        self.needed = True
-        for hooks in self.kept:
-            self.register(**hooks)
-        self.kept.clear()
+    def look(self, **hooks):
+        caller = sys._getframe(1).f_globals.get("__name__")
+        self.needed = self.needed or caller not in _QUIET
+        self.register(**hooks)
 
 
 _hooks = _Hooks()
-has_streams = False
+is_settled = False
+_is_quiet = False
 
 
-def _is_threaded() -> bool:
-    return len(sys._current_frames()) > 1
+def settle(quietly) -> bool:
+    """Make ready what cells begin with, when all is imported.
 
-
-def settle(quietly, idle) -> bool:
-    """Make ready what cells begin with; at the end of all that is imported.
-
-    `quietly`: whether they could do without Python's hooks at forks; `idle`:
-    whether there is time.  Returns whether they can.
+    `quietly`: whether they could do without Python's hooks at forks.  Returns
+    whether they can.
     """
-    global has_streams
-    if not quietly:
-        _hooks.need()
-    if not has_streams:
+    global is_settled, _is_quiet
+    threaded = len(sys._current_frames()) > 1
+    _is_quiet = bool(quietly) and not _hooks.needed and not threaded
+    if not is_settled:
         set_environment(ENVIRONMENT)
         _set_streams_of_pipes()
-        has_streams = True
-    if not _hooks.needed and "threading" in sys.modules:
+        is_settled = True
+    if _is_quiet and "threading" in sys.modules:
         # Of the cells' only thread: they are process 2, each of its own.
         sys.modules["threading"].main_thread()._native_id = 2
-    defer_logging()
-    if idle and not _is_threaded():
+    if not threaded:
         for _ in range(REHEARSALS):
             rehearse(len)
+    settle_heap()
+    return _is_quiet
+
+
+def settle_heap() -> None:
+    """Let go of what nobody needs, and keep the rest from the collector."""
+    defer_logging()
     # Python 3.13 keeps the text of -c, which is the bootstrap's.
     linecache.clearcache()
     vars(linecache).get("_interactive_cache", {}).clear()
     gc.collect()
     gc.freeze()
-    return not _hooks.needed
 
 
 class _Over(BaseException):
@@ -133,7 +122,7 @@ def _stop(_code):
 def reseed() -> None:
     """Give this cell randomness of its own."""
     random = sys.modules.get("random")
-    if random is not None and not _hooks.needed:
+    if random is not None and _is_quiet:
         random.seed()  # or it has done so itself
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

@@ -8,11 +8,10 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import (
-        ALIGNMENT,
+    from csandbox._guest import ALIGNMENT, HUGE
+    from csandbox._guest_first import (
         CORE,
         FRAME_RESERVE,
-        HUGE,
         INLINE,
         JOB_FD,
         LARGE,

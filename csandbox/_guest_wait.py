@@ -6,31 +6,25 @@ Executed in the namespace of _guest.py, before that.
 from __future__ import annotations
 
 import atexit
-import io
 import linecache
+import marshal
 import os
-import pickle
 import select
 import signal
-from os import _exit, write
+from os import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import (
+    from csandbox._guest import finish, fulfil
+    from csandbox._guest_first import (
         ENVIRONMENT,
-        HEADER,
+        IDLE_SECONDS,
         INLINE,
         JOB_FD,
-        PROTOCOL,
         RESULT_FD,
-        _order,
-        finish,
-        fulfil,
         header,
     )
-
-PAGE = 4096  # most jobs are no longer
-IDLE_SECONDS = 30  # without a job a cell ends
+    from csandbox._guest_ready import is_settled, set_environment
 
 _NAME = "<rehearsal>"
 _REHEARSAL = {
@@ -50,6 +44,8 @@ def wait_awhile(prepared) -> bool:
     """Get ready for a job, if there is none yet, and to end without one."""
     if select.select([JOB_FD], [], [], 0)[0]:
         return False
+    if not is_settled:
+        set_environment(ENVIRONMENT)
     if not prepared:
         rehearse(_write_nothing)
     signal.alarm(IDLE_SECONDS)
@@ -63,7 +59,7 @@ def stop_waiting() -> None:
 def rehearse(writing) -> None:
     """Touch what a job touches, while there is none: pages are copied now.
 
-    `writing`: what is called in the place of writing to the host.
+    `writing` is called in the place of writing to the host.
     """
     for source in ("x = 1\nx + 1", "1 + 1"):
         _rehearse(source, writing)
@@ -72,7 +68,7 @@ def rehearse(writing) -> None:
 
 def frame_of_rehearsal(source):
     job = {**_REHEARSAL, "source": source, "env": ENVIRONMENT}
-    payload = pickle.dumps(job, PROTOCOL)
+    payload = marshal.dumps(job)
     return header(1, len(payload), INLINE) + payload
 
 
@@ -97,34 +93,3 @@ def _end_nothing():
 
 def _write_nothing(_data):
     os.write(RESULT_FD, b"")
-
-
-def read_job(read):
-    data = read(PAGE)
-    while len(data) < HEADER:
-        data += read(PAGE)
-    length = int.from_bytes(data[8:16], _order)
-    payload = data[HEADER:]
-    if len(payload) < length:
-        payload = _read_rest(payload, length)
-    return pickle.loads(payload)  # from the host, which is trusted here
-
-
-def read_some(size):
-    data = os.read(JOB_FD, size)
-    if not data:
-        _exit(1)  # the host is gone
-    return data
-
-
-def _read_rest(begun, size):
-    data = bytearray(size)
-    data[: len(begun)] = begun
-    rest = memoryview(data)[len(begun) :]
-    pipe = io.FileIO(JOB_FD, closefd=False)
-    while rest:
-        count = pipe.readinto(rest)
-        if not count:
-            _exit(1)
-        rest = rest[count:]
-    return data

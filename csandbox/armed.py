@@ -12,18 +12,21 @@ kinds have some wait of which two runs came soon after each other.
 
 from __future__ import annotations
 
-import resource
-from collections import deque
 from time import monotonic
 
 from csandbox.policy import cores
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
+
     from csandbox._csandbox import Run, Zygote
 
     Key = tuple[object, ...]
     Queue = deque[tuple[float, Zygote, Run]]
+
+else:
+    from _collections import deque  # collections takes long to import
 
 # Below the seconds after which a cell without a job ends by itself.
 FRESH_SECONDS = 25.0
@@ -80,7 +83,9 @@ class Armed:
 
     def is_ready(self, key: Key) -> bool | None:
         """Whether the latest of a kind is ready; None if none will last."""
-        queue = self._waiting.get(key, ())
+        queue = self._waiting.get(key)
+        if queue is None:
+            return None
         try:
             since, _, run = queue[-1]
         except IndexError:
@@ -139,6 +144,8 @@ class Armed:
 
 def most() -> int:
     """Return how many may wait: a quarter of the descriptors are for them."""
+    import resource
+
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST

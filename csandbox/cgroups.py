@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
-import weakref
-from contextlib import suppress
 from itertools import count
 from time import sleep
 
 from csandbox import _csandbox
+from csandbox.light import suppress
 from csandbox.result import Record
 
 TYPE_CHECKING = False
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 
 NAME = "cgroup v2"  # among the mechanisms of a run
 CONTROLLERS = frozenset({"memory", "pids"})
-_BASE = re.compile(r"csandbox-cells-\d+-[0-9a-f]{8}")
-_LEAF = re.compile(r"run-\d+|try")
+_BASE = r"csandbox-cells-\d+-[0-9a-f]{8}"
+_LEAF = r"run-\d+|try"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 3
 _PAUSES = (0.0, 0.001, 0.005, 0.02)  # seconds, for what is just dying
@@ -166,6 +164,10 @@ def _cgroup2_mounts(proc: str) -> list[tuple[list[str], str, bool]]:
 
 def _plain(path: str) -> str:
     r"""Return a path of mountinfo without its escapes, such as \040."""
+    if "\\" not in path:
+        return path
+    import re
+
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
@@ -229,6 +231,8 @@ class Base:
         self.name = name
         self.fd = fd  # holds the lock
         self._numbers = count(1)
+        import weakref
+
         self._names: weakref.WeakKeyDictionary[Run, str] = (
             weakref.WeakKeyDictionary()
         )
@@ -252,7 +256,7 @@ class Base:
         """Remove leaves of runs that took long to die."""
         used = set(self._names.values())
         for name in os.listdir(self.fd):
-            if _LEAF.fullmatch(name) and name not in used:
+            if _is_named(name, _LEAF) and name not in used:
                 with suppress(OSError):
                     os.rmdir(name, dir_fd=self.fd)
 
@@ -334,9 +338,15 @@ def _is_there(parent: int, name: str, fd: int) -> bool:
         return False
 
 
+def _is_named(name: str, pattern: str) -> bool:
+    import re
+
+    return re.fullmatch(pattern, name) is not None
+
+
 def _prune(parent: int) -> None:
     for name in os.listdir(parent):
-        if not _BASE.fullmatch(name):
+        if not _is_named(name, _BASE):
             continue
         with suppress(OSError):
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
@@ -352,8 +362,9 @@ def _remove(parent: int, name: str, fd: int) -> None:
     for pause in _PAUSES:
         sleep(pause)
         with suppress(OSError):
-            for leaf in filter(_LEAF.fullmatch, os.listdir(fd)):
-                _remove_leaf(fd, leaf)
+            for leaf in os.listdir(fd):
+                if _is_named(leaf, _LEAF):
+                    _remove_leaf(fd, leaf)
             os.rmdir(name, dir_fd=parent)
             return
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from time import monotonic
 
 from csandbox import _csandbox, accounts, places, violations
@@ -75,6 +74,8 @@ def judge(
     if ending == "signalled":
         return None, _killed_by(outcome, policy)
     if ending == "denied":
+        import signal
+
         call = violations.fatal_call(outcome)
         return None, GuestCrash(signal.SIGSYS, call)
     if ending == "cancelled":
@@ -110,6 +111,8 @@ def _cancelled() -> Cancelled:
 
 
 def _killed_by(outcome: dict[str, Any], policy: Policy) -> SandboxError:
+    import signal
+
     number = os.WTERMSIG(outcome["wait_status"])
     used = outcome["user"] + outcome["system"]
     # The kernel's, behind our own look; a guest may send it itself.

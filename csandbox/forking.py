@@ -10,18 +10,20 @@ fork, `_enter` in the cell, and both on trusted code and memory.
 from __future__ import annotations
 
 import gc
+import marshal
 import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
-from csandbox import _csandbox, zygotes
+from csandbox import _csandbox, bootstrap, zygotes
 from csandbox.errors import PolicyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType
     from typing import Any
 
     from csandbox._csandbox import Run
@@ -129,12 +131,9 @@ def _load_guest() -> dict[str, Any]:
             "__name__": "csandbox_guest",
             "__builtins__": {**vars(builtins)},
         }
-        folder = os.path.dirname(__file__)
-        for name in zygotes.GUEST_FILES:
-            with open(os.path.join(folder, name), "rb") as file:
-                exec(compile(file.read(), "<csandbox>", "exec"), loaded)
-        with open(os.path.join(folder, "_guest_values.py"), "rb") as file:
-            loaded["VALUES_SOURCE"] = file.read()
+        for name in (bootstrap.FIRST_FILE, *bootstrap.GUEST_FILES):
+            exec(_read_code(name), loaded)
+        loaded["VALUES"] = marshal.dumps(_read_code(bootstrap.VALUES_FILE))
         loaded["CORE"] = _csandbox
         # Their first use has side effects that forks would repeat.
         import threading  # noqa: F401
@@ -142,6 +141,12 @@ def _load_guest() -> dict[str, Any]:
 
         _guest = loaded
     return _guest
+
+
+def _read_code(name: str) -> CodeType:
+    path = os.path.join(os.path.dirname(__file__), name)
+    with open(path, "rb") as file:
+        return compile(file.read(), "<csandbox>", "exec")
 
 
 def _flush() -> None:

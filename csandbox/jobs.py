@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
+import marshal
 import sys
 
-from csandbox import _csandbox, shipping, zygotes
+from csandbox import _csandbox, bootstrap, shipping, zygotes
 from csandbox.errors import PolicyError
 from csandbox.policy import cores, make_policy, shown
 
@@ -192,9 +192,9 @@ def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
         "payload": cargo.pickle,
         "stored": cargo.places,
         "room": policy.result_bytes,
-        "env": {**zygotes.ENVIRONMENT, **_pools(policy), **policy.env},
+        "env": {**bootstrap.ENVIRONMENT, **_pools(policy), **policy.env},
     }
-    payload = pickle.dumps(job, 5)
+    payload = marshal.dumps(job)
     order = sys.byteorder
     return (
         _csandbox.FRAME_MAGIC.to_bytes(4, order)

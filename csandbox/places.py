@@ -15,12 +15,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from functools import wraps
-from threading import current_thread, get_ident, main_thread
 from time import monotonic, sleep
 
 from csandbox import _csandbox, zygotes
 from csandbox.errors import Cancelled, PolicyError, UnavailableError
+from csandbox.light import get_ident, is_main_thread
 from csandbox.policy import shown
 from csandbox.result import Record
 from csandbox.zygote_pool import MOST as MOST_ZYGOTES
@@ -128,7 +127,7 @@ def take(queue_timeout: float) -> Place:
 
     Raises UnavailableError if there was none, and Cancelled at exit.
     """
-    place = _places.enter(queue_timeout, current_thread() is main_thread())
+    place = _places.enter(queue_timeout, is_main_thread())
     if place is not None:
         return place
     if _places.closed:
@@ -152,12 +151,16 @@ def unless_exiting(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """
     is_exiting, error, text = sys.is_finalizing, Cancelled, SHUTTING_DOWN
 
-    @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         if is_exiting():
             raise error(text)
         return function(*args, **kwargs)
 
+    # As functools.wraps() does.
+    call.__dict__.update(vars(function), __wrapped__=function)
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(call, name, getattr(function, name))
+    call.__annotations__ = function.__annotations__
     return call
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from errno import EMFILE, ETIMEDOUT
-from threading import current_thread, main_thread
 from time import monotonic
 
 from csandbox import (
@@ -20,6 +19,7 @@ from csandbox.errors import (
     Cancelled,
     UnavailableError,
 )
+from csandbox.light import is_main_thread
 from csandbox.policy import cores
 from csandbox.result import Result
 from csandbox.text import Inert
@@ -201,11 +201,16 @@ def _execute(
                 else:
                     outcome = fork(template)
             else:
+
+                def start(each: Template) -> dict[str, Any]:
+                    return _start(
+                        frame, cargo, stdin, policy, sink, each, hurried
+                    )
+
                 if template is None:
-                    chosen = tiers.settled(chosen, policy)
-                outcome = _start(
-                    frame, cargo, stdin, policy, sink, chosen, hurried
-                )
+                    outcome, chosen = tiers.with_zygote(chosen, policy, start)
+                else:
+                    outcome = start(template)
     except UnavailableError:
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
@@ -354,7 +359,7 @@ def _see_to_its_end(
             output_kills=policy.output_action == "kill",
             result=policy.result_bytes,
             required=tiers.required(policy),
-            signals=current_thread() is main_thread(),
+            signals=is_main_thread(),
             sink=sink,
             successor=successor,
             hurried=hurried,

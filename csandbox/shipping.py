@@ -8,13 +8,14 @@ import; plain data travels through pickle, which is the same but quicker.
 from __future__ import annotations
 
 import os
-import pickle
 import sys
-from threading import RLock
 from types import CodeType, FunctionType, MethodType, ModuleType
+
+from csandbox.light import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -77,6 +78,8 @@ class Cargo:
 def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
     """Return a namespace as cargo; `roots` are what the cell can see."""
     if all(type(value) in _SCALARS for value in inputs.values()):
+        import pickle
+
         cargo = Cargo()
         pickle.Pickler(cargo, _PROTOCOL).dump(inputs)
         return cargo.close()

@@ -1,10 +1,11 @@
 """Which mechanisms the runs of this process get: all that work here.
 
-The first run finds out, by the whole chain of set-up in a cell that gets no
-job.  Where a step of it fails with an errno that says "not here", the chain
-is tried again without what that step is for.  Once a cell was ready, the
-choice stands for as long as the process lives: what fails later is an error,
-or a guest or neighbour who exhausts something would choose.
+The first run finds out, by the whole chain of set-up: a cell gets its job
+only when that has succeeded.  Where a step of it fails with an errno that
+says "not here", the chain is tried again without what that step is for.  Once
+a cell was ready, the choice stands for as long as the process lives: what
+fails later is an error, or a guest or neighbour who exhausts something would
+choose.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from errno import (
     EPERM,
     EUSERS,
 )
-from threading import RLock
 
 from csandbox import guarantees, zygotes
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 from csandbox.policy import Policy
 from csandbox.remedies import remedy
 from csandbox.result import Record
@@ -97,6 +98,7 @@ class _Choice:
     def __init__(self) -> None:
         self.lock = RLock()  # reentrant: a signal handler may run something
         self.tier: Tier | None = None
+        self.likely: Tier | None = None  # its zygote stands
         self.refused: tuple[Cause, ...] = ()  # of a search that found none
 
 
@@ -135,6 +137,52 @@ def lost_by(error: UnavailableError) -> str:
         ):
             return lost if error.errno in errnos else ""
     return ""
+
+
+def with_zygote(
+    template: Template,
+    policy: Policy,
+    run: Callable[[Template], dict[str, Any]],
+) -> tuple[dict[str, Any], Template]:
+    """Return what `run` gives for a cell of a zygote, and with which template.
+
+    A process that has run nothing yet finds out by the run itself, unless it
+    asks for more than others, which shall not cost them their tier.
+    """
+    alike = not (template.several or template.compute or policy.require)
+    likely = _choice.tier is None and alike and _likely(template)
+    if likely:
+        chosen = _changed(template, mechanisms=likely.mechanisms)
+        try:
+            outcome = run(chosen)
+        except UnavailableError as error:
+            if _choice.tier is None:  # it has not proved itself
+                zygotes.discard_of(chosen)
+            if not lost_by(error):
+                raise
+        else:
+            if outcome["ready"]:
+                _choice.tier = _choice.tier or likely
+            return outcome, chosen
+    template = settled(template, policy)
+    return run(template), template
+
+
+def _likely(template: Template) -> Tier | None:
+    """Return the best tier of which a zygote stands, if runs may be in it."""
+    choice = _choice
+    with choice.lock:
+        if choice.likely is None:
+            choice.likely, _ = _descend(
+                lambda tier: zygotes.booted(
+                    _changed(
+                        template,
+                        mechanisms=tier.mechanisms,
+                        compute=tier.name == "compute",
+                    )
+                )
+            )
+        return None if choice.likely.name == "compute" else choice.likely
 
 
 def with_fork(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from itertools import islice
+
+from csandbox.light import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

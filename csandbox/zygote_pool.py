@@ -15,13 +15,13 @@ Nothing here has a thread: it is done by runs, as they end.
 
 from __future__ import annotations
 
-import weakref
-from threading import RLock
+from _weakrefset import WeakSet
 from time import monotonic
 
 from csandbox import _csandbox
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Registry:
         self.booting: set[Zygote] = set()
         self.heirs: dict[Template, Zygote] = {}
         # Weak, so that one which an exception made homeless is closed.
-        self.leaving: weakref.WeakSet[Zygote] = weakref.WeakSet()
-        self.runs: weakref.WeakSet[Run] = weakref.WeakSet()
-        self.inputs: weakref.WeakSet[Inputs] = weakref.WeakSet()
+        self.leaving: WeakSet[Zygote] = WeakSet()
+        self.runs: WeakSet[Run] = WeakSet()
+        self.inputs: WeakSet[Inputs] = WeakSet()
         self.armed = Armed()
         self.most = most
         self._look = 0.0

@@ -10,14 +10,14 @@ import atexit
 import os
 import sys
 from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
-from threading import RLock
 from time import monotonic, sleep
 
-from csandbox import _csandbox, cgroups, guarantees, scratches
+from csandbox import _csandbox, bootstrap, cgroups, guarantees
 from csandbox.errors import UnavailableError
+from csandbox.light import RLock
 from csandbox.remedies import remedy
 from csandbox.result import Record
-from csandbox.view import environment_view, import_path, roots, unused_uid
+from csandbox.view import environment_view, roots, unused_uid
 from csandbox.zygote_pool import Registry
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from csandbox import scratches
     from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
 
@@ -45,52 +46,6 @@ ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
 BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
     _csandbox.MECHANISMS[name] for name in _NAMESPACES
 )
-
-# Executed in this order, in one namespace.
-GUEST_FILES = (
-    "_guest_errors.py",
-    "_guest_mmap.py",
-    "_guest_ready.py",
-    "_guest_store.py",
-    "_guest_tried.py",
-    "_guest_end.py",
-    "_guest_wait.py",
-    "_guest.py",
-)
-COMPUTE_FILE = "_guest_compute.py"  # after those, if it is all they do
-
-# Beyond the policy's env: what programs cannot do without.
-ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-}
-
-# With -I -S -B the zygote reads no variable, directory or .pth file that
-# could be the caller's; what site would do is done by the guest's preload.
-_FLAGS = ("-I", "-S", "-B", "-X", "utf8")
-_BOOTSTRAP = """\
-import sys
-sys.path[:] = {path!r}
-sys.prefix, sys.exec_prefix = {prefix!r}, {exec_prefix!r}
-from _frozen_importlib import ModuleSpec, module_from_spec
-from _frozen_importlib_external import ExtensionFileLoader
-_loader = ExtensionFileLoader("csandbox._csandbox", {core!r})
-_spec = ModuleSpec("csandbox._csandbox", _loader, origin={core!r})
-_core = module_from_spec(_spec)
-_loader.exec_module(_core)
-import builtins
-_guest = {{"__name__": "csandbox_guest", "__builtins__": {{**vars(builtins)}}}}
-for _path in {guest!r}:
-    with open(_path, "rb") as _file:
-        exec(compile(_file.read(), "<csandbox>", "exec"), _guest)
-_guest["CORE"] = _core
-with open({values!r}, "rb") as _file:
-    _guest["VALUES_SOURCE"] = _file.read()
-_guest["ENVIRONMENT"] = {environment!r}
-_prepared = _core.serve(*map(_guest.get, ("preload", "settle", "be_example")))
-_guest["main"](prepared=_prepared)
-"""
 
 
 class Template(Record):
@@ -187,7 +142,7 @@ def wants_successor(template: Template, policy: Policy) -> bool:
 
 
 def is_armed(template: Template, policy: Policy) -> bool | None:
-    """Whether the cell is ready that a run would get; None if there is none."""
+    """Whether the cell that a run would get is ready; None without one."""
     return _registry.armed.is_ready(_kind(template, policy))
 
 
@@ -277,6 +232,8 @@ def _ask(
 
 
 def _place(policy: Policy) -> scratches.Place:
+    from csandbox import scratches
+
     try:
         return scratches.place_for(policy.scratch_bytes)
     except OSError as error:
@@ -299,6 +256,13 @@ def discard(template: Template, zygote: Zygote) -> None:
             del registry.zygotes[template]
     zygote.close()
     registry.armed.forget(zygote)
+
+
+def discard_of(template: Template) -> None:
+    """End the zygote of a template, if it has one."""
+    zygote = _registry.zygotes.get(template)
+    if zygote is not None:
+        discard(template, zygote)
 
 
 def answers(zygote: Zygote, policy: Policy) -> bool:
@@ -469,22 +433,9 @@ def _new_zygote(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
     plan = build_plan(template)
-    argv = [sys.executable, *_FLAGS, "-c", _bootstrap(template)]
+    text = bootstrap.text(compute=template.compute)
+    argv = [sys.executable, *bootstrap.FLAGS, "-c", text]
     return _csandbox.Zygote(argv, _environment(template), plan)
-
-
-def _bootstrap(template: Template | None = None) -> str:
-    own = (COMPUTE_FILE,) if template is not None and template.compute else ()
-    here = os.path.dirname(os.path.abspath(__file__))
-    return _BOOTSTRAP.format(
-        path=import_path(),
-        prefix=sys.prefix,
-        exec_prefix=sys.exec_prefix,
-        core=os.path.abspath(_csandbox.__file__),
-        guest=[os.path.join(here, name) for name in (*GUEST_FILES, *own)],
-        values=os.path.join(here, "_guest_values.py"),
-        environment=ENVIRONMENT,
-    )
 
 
 def _environment(template: Template | None = None) -> list[str]:
@@ -565,7 +516,8 @@ def _forget_in_child() -> None:
     global _registry
     _csandbox.fork_began()
     cgroups.forget()
-    scratches.forget()
+    if "csandbox.scratches" in sys.modules:
+        sys.modules["csandbox.scratches"].forget()
     _free(_no_fork)
     old, _registry = _registry, Registry(_registry.most)
     for run in list(old.runs):
@@ -585,7 +537,8 @@ def _free(lock: Any) -> None:
 def _close_cgroups() -> None:
     with _no_fork:
         cgroups.close()
-        scratches.close()
+        if "csandbox.scratches" in sys.modules:
+            sys.modules["csandbox.scratches"].close()
 
 
 # Functions of C, in which no signal handler can raise between two steps: the

@@ -7,11 +7,16 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import socket
 
 import pytest
 
 import support
+
+# What a shell runs in the background ignores both, as would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 MUST_WORK = os.environ.get("CSANDBOX_MUST_WORK") == "1"
 SECOND_USER = os.environ.get("CSANDBOX_SECOND_USER") == "1"

@@ -1,5 +1,6 @@
 """Which cells wait for jobs, how many, for how long; and warm()."""
 
+import resource
 import time
 from unittest import mock
 
@@ -108,7 +109,7 @@ def test_those_of_all_kinds_are_bounded():
     ("soft", "most"), [(48, 1), (1024, 21), (10**6, 64), (-1, 64), (4, 1)]
 )
 def test_the_descriptors_of_the_host_bound_them(soft, most):
-    with mock.patch.object(armed.resource, "getrlimit", lambda _: (soft, -1)):
+    with mock.patch.object(resource, "getrlimit", lambda _: (soft, -1)):
         assert armed.most() == most
 
 
@@ -220,10 +221,13 @@ hosts.show([len(pool) <= armed.KINDS, len(pool._waiting) <= armed.KINDS])
 
 
 def test_after_warm_the_first_run_is_a_warm_one():
-    assert program("""
+    assert (
+        program("""
 csandbox.warm()
 hosts.show(waits(5))
-""") == 5
+""")
+        == 5
+    )
 
 
 def test_warm_imports_what_the_policy_preloads():

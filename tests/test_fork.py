@@ -14,7 +14,7 @@ import pytest
 
 import csandbox
 import hosts
-from csandbox import _csandbox, forking, jobs, sandbox, zygotes
+from csandbox import _csandbox, bootstrap, forking, jobs, sandbox, zygotes
 from csandbox.errors import (
     GuestCrash,
     GuestError,
@@ -143,7 +143,7 @@ def test_standard_input_and_environment():
 
     text, environment = run(use, stdin="hello", env={"A": "1"})
     assert text == "hello"
-    assert environment == {**zygotes.ENVIRONMENT, "A": "1"}
+    assert environment == {**bootstrap.ENVIRONMENT, "A": "1"}
 
 
 def test_what_cannot_come_back():

@@ -243,7 +243,7 @@ hosts.show(repeat(work, 2, warm=1))
 
 CORE = """
 import gc, os, sys, time, weakref, hosts
-from csandbox import _csandbox, jobs, zygotes
+from csandbox import _csandbox, bootstrap, jobs, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -251,7 +251,7 @@ def plan(fault=None):
     return _csandbox.build_plan(
         environment_view(), "", uid, zygotes.ALL_MECHANISMS, fault)
 def make(fault=None):
-    argv = [sys.executable, *zygotes._FLAGS, "-c", zygotes._bootstrap()]
+    argv = [sys.executable, *bootstrap.FLAGS, "-c", bootstrap.text()]
     return _csandbox.Zygote(argv, zygotes._environment(), plan(fault))
 def boot(zygote, seconds=60.0):
     zygote.launch()
@@ -606,16 +606,17 @@ def work():
     os.close(fd)
 """,
     "a directory that is cleared": """
+name = f"csandbox-leak-test-{os.getpid()}"
 def work():
-    os.makedirs("/tmp/csandbox-leak-test/a/b")
-    with open("/tmp/csandbox-leak-test/a/file", "w"): pass
+    os.makedirs(f"/tmp/{name}/a/b")
+    with open(f"/tmp/{name}/a/file", "w"): pass
     fd = os.open("/tmp", os.O_RDONLY)
-    assert _csandbox.clear_directory(fd, "csandbox-leak-test") is None
-    for bad in (("x", 3), (-1, "csandbox-leak-test")):
+    assert _csandbox.clear_directory(fd, name) is None
+    for bad in (("x", 3), (-1, name)):
         try: _csandbox.clear_directory(*bad)
         except (OSError, TypeError): pass
     os.close(fd)
-    assert not os.path.exists("/tmp/csandbox-leak-test")
+    assert not os.path.exists(f"/tmp/{name}")
 """,
     "tables": """
 def work():

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import csandbox
+from csandbox import scratches
 from real import need
 
 HERE = Path(__file__).parent / "real"
@@ -154,13 +155,27 @@ def mounts():
     return {line.split(" ", 1)[1] for line in text.splitlines()}
 
 
+def is_anothers(path):
+    """Whether a living host, or another user, has it: csandbox locks its
+    own directory."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, PermissionError):
+        return True
+    try:
+        return not scratches._lock(fd)
+    finally:
+        os.close(fd)
+
+
 def traces():
     """Return the mounts, and the files of our name beside the server's
-    own temporary folder."""
+    own temporary folder, once it has ended."""
     files = {
         str(path)
         for folder in ("/dev/shm", "/run")
         for path in Path(folder).glob("*csandbox*")
+        if not is_anothers(path)
     }
     return mounts() | files
 

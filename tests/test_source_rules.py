@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csandbox import _csandbox, zygotes
+from csandbox import _csandbox, bootstrap
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "csandbox"
@@ -179,7 +179,7 @@ def names_of(path):
 def test_the_files_of_the_guest_do_not_take_each_others_names():
     """They are executed in one namespace."""
     owner = {}
-    for name in zygotes.GUEST_FILES:
+    for name in (bootstrap.FIRST_FILE, *bootstrap.GUEST_FILES):
         for each in names_of(PACKAGE / name):
             assert each not in owner, (each, name, owner[each])
             owner[each] = name

@@ -687,14 +687,23 @@ def is_gone(pid):
     return False
 
 
+@pytest.fixture
+def open_to_all():
+    """A directory in which no other host sweeps, nor has any."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        os.chmod(place, 0o711)  # runs may have users of their own
+        yield place
+
+
 HOST = """
 import os, sys, threading
 sys.path[:0] = sys.argv[1:3]
 import support
+from csandbox import scratches
+scratches._MEMORY = sys.argv[3]  # where no other host sweeps
 def sink(_, chunk):
     pid = next(iter(support.zygotes._registry.zygotes.values())).pid
     os.write(1, b"%d %s" % (pid, chunk))
-    from csandbox import scratches
     for base in scratches._bases.values():
         os.write(1, base.path.encode() + b"\\n")
 support.run_guest(
@@ -704,10 +713,13 @@ support.run_guest(
 """
 
 
-def test_the_end_of_the_host_ends_zygote_and_cells():
+def test_the_end_of_the_host_ends_zygote_and_cells(open_to_all):
     tests = os.path.dirname(__file__)
     host = subprocess.Popen(
-        [sys.executable, "-c", HOST, os.path.dirname(tests), tests],
+        [
+            *(sys.executable, "-c", HOST),
+            *(os.path.dirname(tests), tests, open_to_all),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -786,19 +798,17 @@ os.wait()
 """
 
 
-def test_workers_and_forks_leave_no_directory():
+def test_workers_and_forks_leave_no_directory(open_to_all):
     """They end by _exit(): multiprocessing is asked, the rest is swept."""
-    place = tempfile.mkdtemp(dir="/var/tmp")
-    os.chmod(place, 0o711)  # runs may have users of their own
     program = f"""
 from csandbox import scratches
-scratches._MEMORY = {place!r}
+scratches._MEMORY = {open_to_all!r}
 {LEAVES}
 import hosts
 hosts.show(len(after_worker))
 """
     assert hosts.run(program) == 1
-    os.rmdir(place)
+    assert os.listdir(open_to_all) == []
 
 
 def test_a_hundred_runs_at_once():

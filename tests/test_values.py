@@ -6,6 +6,7 @@ import collections
 import contextlib
 import datetime
 import gc
+import marshal
 import pickle
 import pickletools
 import sys
@@ -23,7 +24,7 @@ from pandas import testing as same
 
 import csandbox
 import support
-from csandbox import _csandbox, accounts, shipping, zygotes
+from csandbox import _csandbox, accounts, bootstrap, shipping
 from csandbox.errors import GuestError, LimitError, ResultError
 from csandbox.values import _KINDS
 from csandbox.values_pandas import KINDS as PANDAS_KINDS
@@ -37,10 +38,11 @@ PANDAS = {"preload": ("numpy", "pandas"), "timeout": 60}
 def load_guest():
     """Return the names of _guest.py, as a zygote has them."""
     names = {"__name__": "guest", "__builtins__": {**vars(builtins)}}
-    for name in zygotes.GUEST_FILES:
+    for name in (bootstrap.FIRST_FILE, *bootstrap.GUEST_FILES):
         source = (PACKAGE / name).read_text()
         exec(compile(source, "<csandbox>", "exec"), names)
-    names["VALUES_SOURCE"] = (PACKAGE / "_guest_values.py").read_text()
+    values = (PACKAGE / bootstrap.VALUES_FILE).read_text()
+    names["VALUES"] = marshal.dumps(compile(values, "<csandbox>", "exec"))
     return names
 
 
@@ -49,7 +51,7 @@ GUEST = load_guest()
 
 def written(value, on_unsupported="error"):
     """Return the pickle and the store that a guest sends for a value."""
-    outgoing = GUEST["_Outgoing"]()
+    outgoing = GUEST["Outgoing"]()
     GUEST["_Pickler"](outgoing, on_unsupported == "repr").dump(value)
     store = bytearray(outgoing.end)
     for start, data in outgoing.parts:
@@ -1116,7 +1118,7 @@ def test_categories_and_levels_are_not_hashed():
 
 def written_with_calls(value):
     """Return what written() does, for a value with Calls in it."""
-    outgoing = GUEST["_Outgoing"]()
+    outgoing = GUEST["Outgoing"]()
     pickler = GUEST["_Pickler"](outgoing, False)
     kinds = GUEST["_plain_types"]()
     pickler.plain = {**kinds, Call: lambda call: call.__reduce__()}

@@ -18,13 +18,17 @@
 const char csb_serve_doc[] = PyDoc_STR(
     "serve(preload, settle, rehearse, /)\n--\n\n"
     "Be a zygote: confine this process, call preload(names) with the\n"
-    "comma-separated names of the packages to import, then settle(quietly,\n"
-    "idle), which says whether forks can do without Python's hooks, and fork\n"
-    "a cell for each request of the host; in a fork of its own rehearse()\n"
-    "does what cells will.  Returns in each cell, locked down, whether its\n"
-    "pages are copied; never in the zygote, which ends with its host.");
+    "comma-separated names of the packages to import, and fork a cell for\n"
+    "each request of the host.  While there is none, call preload(None),\n"
+    "until that returns what is false; then settle(quietly), which says\n"
+    "whether forks can do without Python's hooks; in a fork of its own\n"
+    "rehearse() does what cells will.  Returns in each cell, locked down,\n"
+    "whether the pages that jobs write to are copied; never in the zygote,\n"
+    "which ends with its host.");
 
+/* Without a request before the first, and between two. */
 #define IDLE_MS 30
+#define PAUSE_MS 2
 /* After so many requests it is worth to keep some others waiting. */
 #define BUSY 20
 
@@ -121,49 +125,75 @@ struct helpers {
     PyObject *preload, *settle, *rehearse;
 };
 
-/* Returns 0, or -1 with an exception. */
+/* While nothing is asked of it, the zygote imports what cells may need, one
+ * thing after another, which would take longer than the rest of a start.
+ * Whether there is more.  A failure is the cells' to meet. */
 static int
-settle(struct csb_zygote *zygote, const struct helpers *helpers, int idle)
-{
-    /* Those of its cells that can fork need the hooks themselves; and a bare
-     * one has a number of its own. */
-    const int quietly =
-        !zygote->plan->several && !csb_plan_is_bare(zygote->plan);
-    PyObject *result =
-        PyObject_CallFunction(helpers->settle, "ii", quietly, idle);
-    if (result == NULL) {
-        return -1;
-    }
-    zygote->quiet = result == Py_True;
-    Py_DECREF(result);
-    return 0;
-}
-
-/* While nothing is asked of it, the zygote imports what callables need, which
- * would take longer than the rest of a start.  A failure is the cells' to
- * meet. */
-static void
 preload_idly(const struct helpers *helpers)
 {
-    PyObject *result =
-        PyObject_CallFunction(helpers->preload, "s", "cloudpickle");
-    if (result == NULL) {
-        PyErr_Clear();
-    }
+    PyObject *result = PyObject_CallOneArg(helpers->preload, Py_None);
+    int more = result != NULL && PyObject_IsTrue(result) > 0;
+    PyErr_Clear();
     Py_XDECREF(result);
+    return more;
+}
+
+/* Those of its cells that can fork need Python's hooks themselves, and a bare
+ * one has a number of its own. */
+static int
+settle(const struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    const int quietly =
+        !zygote->plan->several && !csb_plan_is_bare(zygote->plan);
+    PyObject *result = PyObject_CallFunction(helpers->settle, "i", quietly);
+    int quiet = result == Py_True;
+    PyErr_Clear();
+    Py_XDECREF(result);
+    return quiet;
 }
 
 /* What makes cells cheaper, and takes as long as several of them. */
 static void
 improve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    if (settle(zygote, helpers, 1) < 0) {
-        PyErr_Clear();
-        zygote->quiet = 0;
-    }
+    zygote->quiet = settle(zygote, helpers);
     csb_close(&zygote->copying);
     zygote->copying = csb_pages_copy_early(zygote, helpers->rehearse);
     csb_filtered_begin(zygote);
+}
+
+/* Of what an idle zygote does, one piece; whether there is more. */
+static int
+use_pause(struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    if (preload_idly(helpers)) {
+        return 1;
+    }
+    improve(zygote, helpers);
+    return 0;
+}
+
+static int
+preload(const struct csb_zygote *zygote, const struct helpers *helpers,
+        struct csb_report *ret_report)
+{
+    int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
+    if (fault < 0) {
+        csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
+        return fault;
+    }
+    if (helpers == NULL) {
+        return 0; /* a fork of the host, which has imported what it wants */
+    }
+    PyObject *result = PyObject_CallFunction(
+        helpers->preload, "s",
+        csb_plan_string(zygote->plan, zygote->plan->preload_at));
+    if (result == NULL) {
+        csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
+        return -EINVAL;
+    }
+    Py_DECREF(result);
+    return 0;
 }
 
 /* The environment stands on the stack, where every cell could read it.  (In
@@ -177,41 +207,6 @@ clear_environment(const struct csb_zygote *zygote)
         explicit_bzero(*at, strlen(*at));
     }
     (void)clearenv(); /* cannot fail */
-}
-
-/* -1 with an exception. */
-static int
-preload_and_settle(struct csb_zygote *zygote, const struct helpers *helpers)
-{
-    PyObject *result = PyObject_CallFunction(
-        helpers->preload, "s",
-        csb_plan_string(zygote->plan, zygote->plan->preload_at));
-    if (result == NULL) {
-        return -1;
-    }
-    Py_DECREF(result);
-    clear_environment(zygote); /* before it gets that of the cells */
-    return settle(zygote, helpers, 0);
-}
-
-static int
-preload(struct csb_zygote *zygote, const struct helpers *helpers,
-        struct csb_report *ret_report)
-{
-    int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
-    if (fault < 0) {
-        csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
-        return fault;
-    }
-    if (helpers == NULL) {
-        clear_environment(zygote);
-        return 0;
-    }
-    if (preload_and_settle(zygote, helpers) < 0) {
-        csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
-        return -EINVAL;
-    }
-    return 0;
 }
 
 /* 2 was a pipe to the host for what Python says when it cannot start. */
@@ -237,6 +232,7 @@ set_up(struct csb_zygote *zygote, const struct helpers *helpers)
     }
     csb_boot_watch_host(0);
     if (result == 0) {
+        clear_environment(zygote);
         result = close_log();
         csb_report_fill(result < 0 ? CSB_STEP_BOOT : CSB_STEP_READY, -result,
                         0, NULL, &report);
@@ -315,7 +311,7 @@ drain_signals(int signals)
 /* A fork of the host has only one run to see to its end. */
 static int
 is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
-        int asked)
+        unsigned asked)
 {
     return zygote->forked && asked > 0 && runs->count == 0;
 }
@@ -342,9 +338,7 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             continue; /* EINTR: stopped and continued */
         }
         if (ready == 0) {
-            timeout = -1;
-            preload_idly(helpers);
-            improve(zygote, helpers);
+            timeout = use_pause(zygote, helpers) ? 0 : -1;
             continue;
         }
         if (events[POLL_HOST].revents != 0) {
@@ -363,8 +357,12 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
         }
         if (events[POLL_CONTROL].revents != 0) {
             if (++asked == BUSY && timeout >= 0) {
-                improve(zygote, helpers); /* it may never be idle */
+                while (use_pause(zygote, helpers)) {
+                }
+                timeout = -1; /* there may never be a pause */
             }
+            /* A first cell is at work, and the host about to want the next. */
+            timeout = timeout < 0 ? -1 : PAUSE_MS;
             if (take_request(zygote, runs) == 1) {
                 free(events);
                 return;
