@@ -9,12 +9,10 @@ so that what a guest does to its own does not show here.
 
 import _ast
 import builtins
-import io
 import linecache
 import mmap
 import os
 import pickle
-import signal
 import sys
 from os import _exit
 

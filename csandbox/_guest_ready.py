@@ -100,19 +100,22 @@ def settle_heap() -> None:
 class _Over(BaseException):
     """Raised where a process would end."""
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        return kind is _Over
+
 
 def be_example() -> None:
     """Do all that a cell does, in a fork of the zygote that ends then."""
-    global _exit  # of all these files
-    _exit = _stop
+    globals()["_exit"] = _stop  # of all these files
     reading, writing = os.pipe()
     os.write(writing, frame_of_rehearsal("x = 1\nx + 1"))
     os.dup2(1, RESULT_FD)  # 1 is /dev/null
     os.dup2(reading, JOB_FD)
-    try:
+    with _Over():
         main()
-    except _Over:
-        pass
 
 
 def _stop(_code):

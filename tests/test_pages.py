@@ -1,0 +1,79 @@
+"""Pages that a zygote has copied while it forks, by what no cell may hold."""
+
+import os
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+import csandbox
+import support
+from csandbox import zygotes
+
+IDLE = 0.5  # seconds; the zygote needs a moment in which nothing is asked
+
+
+@pytest.fixture
+def pid():
+    """Return the pid of a zygote that has had its moment."""
+    csandbox.run("1")
+    time.sleep(IDLE)
+    zygotes.disarm()
+    return zygotes._registry.zygotes[zygotes.Template()].pid
+
+
+def rings(pid):
+    folder = Path(f"/proc/{pid}/fd")
+    links = [os.readlink(each) for each in folder.iterdir()]
+    return [each for each in links if "io_uring" in each]
+
+
+def needs_ring(pid):
+    if os.geteuid() == 0 and not rings(pid):
+        pytest.skip("no io_uring here")
+
+
+def test_no_cell_holds_what_has_pages_copied(pid):
+    needs_ring(pid)
+    source = """
+import os
+held = []
+for number in range(256):
+    try:
+        os.fstat(number)
+    except OSError:
+        continue
+    held.append(number)
+held
+"""
+    assert csandbox.run(source) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_cell_makes_no_ring_of_its_own(pid):
+    source = """
+[answer(425, 1, ctypes.create_string_buffer(120)), answer(427, 3, 0, 0, 1)]
+"""
+    answers = csandbox.run(support.GUEST + source)
+    assert set(answers) <= {"EPERM", "ENOSYS"}
+
+
+def test_what_a_run_writes_to_copied_pages_no_other_sees(pid):
+    needs_ring(pid)
+    write = "import sys; sys.intern('x').__class__; import os; os.marker = 1"
+    look = "import os; hasattr(os, 'marker')"
+    csandbox.run(write)
+    assert [csandbox.run(look) for _ in range(3)] == [False] * 3
+
+
+def test_a_cell_writes_to_few_pages_that_it_must_copy_itself(pid):
+    needs_ring(pid)
+    source = """
+import resource
+resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+"""
+    csandbox.run(source)
+    page = resource.getpagesize()
+    if page > 4096 or support.sanitizers():
+        pytest.skip("the pages are others")
+    assert csandbox.run(source) < 250
