@@ -73,7 +73,7 @@ def started(template: Template, policy: Policy, live: object) -> Iterator[Run]:
             raise zygotes.unavailable(step, errno, detail) from None
         except OSError as error:
             step = (
-                "boot" if error.errno in zygotes._DEAD else "host-descriptors"
+                "boot" if error.errno in zygotes.DEAD else "host-descriptors"
             )
             raise zygotes.unavailable(step, error.errno or 0, "") from None
         yield run

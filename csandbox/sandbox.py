@@ -7,6 +7,7 @@ from errno import EMFILE, ETIMEDOUT
 from time import monotonic
 
 from csandbox import (
+    cells,
     endings,
     jobs,
     places,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TextIO
 
-    from csandbox._csandbox import Inputs, Run
+    from csandbox._csandbox import Run
     from csandbox.policy import Policy
     from csandbox.shipping import Cargo
 
@@ -270,50 +271,19 @@ def _start(
     template: Template,
     hurried: bool,
 ) -> dict[str, Any]:
-    """Do a job in a cell of a zygote."""
-    inputs = None
-    try:
-        if cargo.parts:
-            inputs = _make_inputs(cargo)
-        return _communicate(
-            frame, inputs, stdin, policy, sink, template, hurried
-        )
-    finally:
-        if inputs is not None:
-            inputs.close()
-
-
-def _make_inputs(cargo: Cargo) -> Inputs:
-    try:
-        return zygotes.make_inputs(cargo.parts)
-    except OSError as error:
-        raise zygotes.unavailable(
-            "host-descriptors", error.errno or 0, "the inputs"
-        ) from None
-
-
-def _communicate(
-    frame: bytes,
-    inputs: Inputs | None,
-    stdin: bytes,
-    policy: Policy,
-    sink: Sink | None,
-    template: Template,
-    hurried: bool,
-) -> dict[str, Any]:
-    """See one cell to its end, and put right what became of its zygote."""
+    """Do a job in a cell of a zygote, and put right what became of that."""
     for attempt in range(1, zygotes.ATTEMPTS + 1):
-        zygote, cell = zygotes.start_run(template, policy, inputs)
+        zygote, cell = cells.start_run(template, policy, cargo.parts)
         outcome = _see_to_its_end(
             cell,
             frame,
             stdin,
             policy,
             sink,
-            successor=zygotes.wants_successor(template, policy),
+            successor=cells.wants_successor(template, policy, cargo.parts),
             hurried=hurried and not template.is_bare and not template.several,
         )
-        zygotes.keep_successor(template, policy, zygote, cell)
+        cells.keep_successor(template, policy, zygote, cell, cargo.parts)
         cell.close()
         if outcome["ending"] == "setup":
             late = outcome["errno"] == ETIMEDOUT

@@ -77,13 +77,19 @@ class Cargo:
 
 def dump_inputs(inputs: dict[str, Any], roots: tuple[str, ...]) -> Cargo:
     """Return a namespace as cargo; `roots` are what the cell can see."""
+    cargo = Cargo()
     if all(type(value) in _SCALARS for value in inputs.values()):
-        import pickle
+        from _pickle import Pickler
 
-        cargo = Cargo()
-        pickle.Pickler(cargo, _PROTOCOL).dump(inputs)
+        Pickler(cargo, _PROTOCOL).dump(inputs)
         return cargo.close()
-    return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
+    from csandbox.plain import PlainPickler
+
+    try:
+        PlainPickler(cargo, roots).dump(inputs)
+    except Exception:  # an object's own, too: it is asked again, and blamed
+        return _dump_by_value(inputs, roots, "inputs", {"inputs": inputs})
+    return cargo.close()
 
 
 def dump_call(
@@ -190,19 +196,26 @@ def _invisible_modules(roots: tuple[str, ...]) -> Iterator[ModuleType]:
     """Yield the imported modules whose files a cell cannot see."""
     below = tuple(f"{root}/" for root in roots)
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType):
-            continue
-        # Past a lazy module's own lookup, which would import it.
-        namespace = ModuleType.__getattribute__(module, "__dict__")
-        file = namespace.get("__file__")
         if (
-            type(file) is str
+            isinstance(module, ModuleType)
+            and is_hidden(module, below)
             and name not in ("__main__", "__mp_main__")
-            and namespace.get("__name__") == name
-            and not file.startswith(below)
+            and _namespace(module).get("__name__") == name
             and name.partition(".")[0] != "csandbox"
         ):
             yield module
+
+
+def is_hidden(module: ModuleType, below: tuple[str, ...]) -> bool:
+    """Whether a module has a file that is not below what a cell sees."""
+    file = _namespace(module).get("__file__")
+    return type(file) is str and not file.startswith(below)
+
+
+def _namespace(module: ModuleType) -> dict[str, Any]:
+    # Past a lazy module's own lookup, which would import it.
+    namespace: dict[str, Any] = ModuleType.__getattribute__(module, "__dict__")
+    return namespace
 
 
 def _renew_lock() -> None:

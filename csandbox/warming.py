@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from csandbox import places, sandbox, tiers, zygotes
+from csandbox import cells, places, sandbox, tiers
 from csandbox.policy import make_policy
 
 TYPE_CHECKING = False
@@ -44,9 +44,9 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     if policy.start == "fork":
         return
     template = tiers.settled(sandbox.template_for(policy), policy)
-    if zygotes.is_armed(template, policy) is None:
-        zygotes.expect(template, policy)
+    if cells.is_armed(template, policy) is None:
+        cells.expect(template, policy)
         sandbox.run_nothing(policy)
     end = monotonic() + READY_SECONDS
-    while zygotes.is_armed(template, policy) is False and monotonic() < end:
+    while cells.is_armed(template, policy) is False and monotonic() < end:
         sleep(PAUSE)

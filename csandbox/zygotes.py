@@ -22,7 +22,8 @@ from csandbox.zygote_pool import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import Any, TypeAlias
 
     from typing_extensions import Buffer
 
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
 
+    Parts: TypeAlias = Sequence[tuple[int, Buffer]]
+
 ANSWER_SECONDS = 2.0
 TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
-_DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+DEAD = (EPIPE, ECONNRESET, ENOTCONN)
 _NAMESPACES = (
     "mount namespace",
     "network namespace",
@@ -89,91 +92,30 @@ def changed_user() -> int:
     return -1 if user == _first_user else user
 
 
-def start_run(
-    template: Template, policy: Policy, inputs: Inputs | None = None
-) -> tuple[Zygote, Run]:
-    """Return a cell in the making, of a zygote that is started if need be."""
-    if inputs is None:
-        armed = _registry.armed.take(_kind(template, policy))
-        if armed is not None:
-            return armed
-    attempt = 0
-    while attempt < ATTEMPTS:
-        zygote = booted(template)
-        try:
-            return zygote, _request(zygote, policy, inputs, template)
-        except _csandbox.SetupError as error:
-            raise unavailable(*error.args) from None
-        except OSError as error:
-            if error.errno not in _DEAD:
-                raise unavailable(
-                    "host-descriptors", error.errno or 0, ""
-                ) from None
-            # It was killed while idle, and nothing was lost by it.
-            attempt += _registry.holds(template, zygote)
-            discard(template, zygote)
-    raise unavailable("boot", 0, "killed again and again")
+def registry() -> Registry:
+    """Return what this process has of zygotes, cells and inputs."""
+    return _registry
 
 
-def _kind(template: Template, policy: Policy) -> tuple[object, ...]:
-    """Return what cells that can stand for each other have in common."""
-    return (
-        template,
-        policy.memory,
-        policy.scratch,
-        policy.threads,
-        policy.processes,
-        _cpu_backstop(policy),
-        policy.result,
-        policy.require,
-    )
-
-
-def wants_successor(template: Template, policy: Policy) -> bool:
-    """Whether a run shall have a cell like its own armed meanwhile."""
-    # What a run has of its own, a directory or a cgroup, comes with its cell;
-    # and one that may only compute has no call to wait with.
-    return (
-        not template.is_bare
-        and not template.compute
-        and _registry.armed.wants(_kind(template, policy))
-        and not isinstance(cgroups.current(), cgroups.Base)
-    )
-
-
-def is_armed(template: Template, policy: Policy) -> bool | None:
-    """Whether the cell that a run would get is ready; None without one."""
-    return _registry.armed.is_ready(_kind(template, policy))
-
-
-def expect(template: Template, policy: Policy) -> None:
-    """Have a run of this kind leave a cell armed, however rare it is."""
-    _registry.armed.expect(_kind(template, policy))
-
-
-def keep_successor(
-    template: Template, policy: Policy, zygote: Zygote, run: Run
-) -> None:
-    """Let the cell wait that was armed during a run, if there is one."""
-    registry = _registry
+def adopt_successor(run: Run) -> Run | None:
+    """Return the cell armed during a run, if any; a fork closes it."""
     with _no_fork:
         successor = run.successor()
         if successor is not None:
-            registry.runs.add(successor)
-    if successor is None:
-        pass
-    elif registry.holds(template, zygote):
-        registry.armed.put(_kind(template, policy), zygote, successor)
-    else:  # it leaves
-        successor.close()
-    registry.tend(_start_heir)
+            _registry.runs.add(successor)
+    return successor
 
 
-def make_inputs(parts: list[tuple[int, Buffer]]) -> Inputs:
+def tend() -> None:
+    """See to the zygotes that are kept, after a run."""
+    _registry.tend(_start_heir)
+
+
+def make_inputs(parts: Parts) -> Inputs:
     """Return a store of inputs, which a fork of this process closes."""
     inputs = _csandbox.Inputs()
     _registry.inputs.add(inputs)  # before it has anything to close
-    inputs.write(parts)
+    inputs.write([*parts])
     return inputs
 
 
@@ -281,7 +223,7 @@ def try_cell(zygote: Zygote, policy: Policy, template: Template) -> None:
     except _csandbox.SetupError as error:
         raise unavailable(*error.args) from None
     except OSError as error:
-        step = "boot" if error.errno in _DEAD else "host-descriptors"
+        step = "boot" if error.errno in DEAD else "host-descriptors"
         raise unavailable(step, error.errno or 0, "") from None
     if outcome["ending"] == "setup":
         raise setup_error(outcome)
@@ -469,11 +411,11 @@ def _limits(policy: Policy) -> dict[str, int]:
         # Each may be a pipe, and pipes of an ordinary user's guests count
         # as that user's: it has 1024 of full size (pipe(7)).
         "descriptors": 256,
-        "cpu_seconds": _cpu_backstop(policy),
+        "cpu_seconds": cpu_backstop(policy),
     }
 
 
-def _cpu_backstop(policy: Policy) -> int:
+def cpu_backstop(policy: Policy) -> int:
     """Return whole seconds of one process, should the host look too late.
 
     A power of two, so that runs whose timeouts differ a little can have each

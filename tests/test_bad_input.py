@@ -10,7 +10,7 @@ import pytest
 
 import csandbox
 import support
-from csandbox import zygotes
+from csandbox import cells, zygotes
 from csandbox.errors import GuestError, PolicyError
 
 ENTRIES = [csandbox.run, csandbox.execute]
@@ -23,7 +23,7 @@ def nothing_starts(monkeypatch):
     def start(*arguments):
         pytest.fail("a run was started")
 
-    monkeypatch.setattr(zygotes, "start_run", start)
+    monkeypatch.setattr(cells, "start_run", start)
     monkeypatch.setattr(zygotes, "booted", start)
 
 

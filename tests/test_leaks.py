@@ -507,6 +507,30 @@ def work():
     del inputs
     assert watcher() is None
 """,
+    "run armed for inputs": """
+zygote = booted()
+job, cargo = jobs.source_job("x[-1]", "<guest>", ("",), {"x": "ab" * 50_000},
+                             ())
+job["on_unsupported"] = "error"
+frame = jobs.frame(job, cargo, Policy())
+def work():
+    inputs = _csandbox.Inputs()
+    inputs.write(cargo.parts)
+    run = start(zygote, inputs)
+    inputs.close()
+    for given in (cargo.parts, cargo.parts, None, [5], [(0, b"x"), (0, b"y")]):
+        found = run.communicate(
+            frame, b"", **{**asked, "successor": True, "hurried": True})
+        assert found["ending"] == "frame", found
+        try: run.take_inputs(cargo.parts)
+        except RuntimeError: pass
+        else: raise AssertionError
+        run = run.successor()
+        try: run.take_inputs(given)
+        except (TypeError, ValueError):
+            run.take_inputs(cargo.parts)
+    run.close()
+""",
     "inputs of bad arguments": """
 def work():
     for bad in (5, [5], [(0,)], [(-1, b"")], [(0, "x")],

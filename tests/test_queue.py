@@ -327,16 +327,16 @@ def test_a_place_is_held_until_the_cell_is_gone():
     """Whoever gets the place finds no process of the former run."""
     program = """
 import threading, csandbox, hosts
-from csandbox import zygotes
+from csandbox import cells
 csandbox.set_capacity(1)
 csandbox.run("1")
 idle = hosts.steady_counts()["processes"]
 found = []
-real = zygotes.start_run
+real = cells.start_run
 def start_run(*args):
     found.append(hosts.counts()["processes"] - idle)
     return real(*args)
-zygotes.start_run = start_run
+cells.start_run = start_run
 spin = "import threading\\n" + "def f():\\n while True: pass\\n" + (
     "for _ in range(4): threading.Thread(target=f).start()")
 def work():

@@ -932,12 +932,12 @@ def test_exception_of_an_exit_function_is_printed():
 
 @pytest.fixture
 def nothing_starts(monkeypatch):
-    from csandbox import zygotes
+    from csandbox import cells
 
     def start_run(*_args):
         raise AssertionError("a run was started")
 
-    monkeypatch.setattr(zygotes, "start_run", start_run)
+    monkeypatch.setattr(cells, "start_run", start_run)
 
 
 class Text(str):

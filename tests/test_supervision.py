@@ -252,20 +252,20 @@ def test_ctrl_c_between_request_and_supervision_leaks_nothing():
     """At the worst moment: the cell exists, and nobody holds it yet."""
     program = """
 import csandbox, csandbox.sandbox, hosts
-from csandbox import zygotes
+from csandbox import cells
 csandbox.run("1")
 before = hosts.steady_counts()
-honest = zygotes.start_run
+honest = cells.start_run
 def start_run(*args):
     cell = honest(*args)
     raise KeyboardInterrupt
-zygotes.start_run = start_run
+cells.start_run = start_run
 for _ in range(5):
     try:
         csandbox.run("2")
     except KeyboardInterrupt:
         pass
-zygotes.start_run = honest
+cells.start_run = honest
 hosts.show([before, hosts.settled_counts(before), csandbox.run("3")])
 """
     before, after, value = hosts.run(program)

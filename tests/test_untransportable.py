@@ -21,7 +21,7 @@ import cloudpickle
 import pytest
 
 import csandbox
-from csandbox import untransportable, zygotes
+from csandbox import cells, untransportable
 
 LOCK = threading.Lock()
 
@@ -31,7 +31,7 @@ def nothing_starts(monkeypatch):
     def start(*arguments):
         pytest.fail("a run was started")
 
-    monkeypatch.setattr(zygotes, "start_run", start)
+    monkeypatch.setattr(cells, "start_run", start)
 
 
 def refusal(target, *args, **options):

@@ -744,7 +744,14 @@ def test_reserving_is_bounded_by_the_deadline():
     assert result.usage.wall < 5
 
 
-def test_a_result_cannot_change_after_it_came():
+# run() does not wait for the end of a cell whose store it can seal.
+@pytest.mark.parametrize(
+    "value_of",
+    [lambda source: stored(source).unwrap(),
+     lambda source: csandbox.run("import os" + STORE + source)],
+    ids=["execute", "run"],
+)  # fmt: skip
+def test_a_result_cannot_change_after_it_came(value_of):
     source = """
 import numpy
 page = mmap.mmap(STORE, 1 << 20)
@@ -763,7 +770,7 @@ while True: pass
         b"M\xe8\3\x85\x8c\1CM\xe8\3M\xe8\3\x86t\x86R."
     )
     source = source.replace("VALUE, 52", f"VALUE, {length}")
-    got = stored(source).unwrap()
+    got = value_of(source)
     before = got.tobytes()
     assert len(before) == 1000
     for _ in range(100):

@@ -94,7 +94,7 @@ csb_receive(int socket, void *data, size_t size, int max, int *ret_fds,
     ssize_t got;
 
     do {
-        got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+        got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
         return -errno;

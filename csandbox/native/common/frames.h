@@ -27,6 +27,8 @@
 
 #define CSB_REQUEST_MAGIC 0x51425343u /* "CSBQ" */
 #define CSB_FRAME_MAGIC 0x46425343u   /* "CSBF" */
+/* In the place of a request: there may be one in the socket of a run. */
+#define CSB_NUDGE_MAGIC 0x4e425343u /* "CSBN" */
 
 enum csb_run_fd {
     CSB_FD_STDIN,

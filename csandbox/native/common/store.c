@@ -42,27 +42,36 @@ csb_store_create(const char *name, int *ret_fd)
 }
 
 int
-csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size)
+csb_store_resize(int fd, uint64_t size, uint64_t *ret_size)
 {
     struct rlimit files = {RLIM_INFINITY, RLIM_INFINITY};
-    int fd = -1;
 
-    int created = csb_store_create("csandbox-store", &fd);
-    if (created < 0) {
-        return created;
-    }
     (void)getrlimit(RLIMIT_FSIZE, &files); /* cannot fail */
     if (size > files.rlim_cur) {
         size = files.rlim_cur; /* beyond it is SIGXFSZ */
     }
     if (ftruncate(fd, (off_t)size) < 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0) {
-        int result = -errno;
+        return -errno;
+    }
+    *ret_size = size;
+    return 0;
+}
+
+int
+csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size)
+{
+    int fd = -1;
+
+    int result = csb_store_create(CSB_STORE_NAME, &fd);
+    if (result == 0) {
+        result = csb_store_resize(fd, size, ret_size);
+    }
+    if (result < 0) {
         csb_close(&fd);
         return result;
     }
     *ret_fd = fd;
-    *ret_size = size;
     return 0;
 }
 

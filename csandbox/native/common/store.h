@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define CSB_HUGE_PAGE ((size_t)2 << 20)
+#define CSB_STORE_NAME "csandbox-store"
 #define CSB_RESERVE_PIECES 1024 /* the most: an answer of a byte each */
 
 /* The size of the pieces in which so many bytes are reserved, whole huge
@@ -31,6 +32,9 @@ int csb_store_create(const char *name, int *ret_fd);
  * caller's to close.  Smaller if this process may not make so large a file;
  * ret_size is what it became. */
 int csb_store_make(uint64_t size, int *ret_fd, uint64_t *ret_size);
+
+/* Gives an empty one that size, or the greatest that this process may make. */
+int csb_store_resize(int fd, uint64_t size, uint64_t *ret_size);
 
 /* Takes huge pages for what lies between two multiples of their size, or as
  * far as the last whole one.  What is there stays. */

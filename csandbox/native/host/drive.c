@@ -18,6 +18,7 @@ take_output(struct csb_watch *watch, struct chunk *ret_chunks)
         stream->data = NULL;
         stream->size = stream->room = 0;
     }
+    watch->held = 0;
 }
 
 /* -1 with an exception. */

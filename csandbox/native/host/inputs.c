@@ -42,25 +42,34 @@ copy_pages(int fd, const struct csb_parts *parts)
     return done;
 }
 
+int
+csb_inputs_fill(int fd, const struct csb_parts *parts)
+{
+    uint64_t done = 0, size = 0;
+
+    int result = csb_store_resize(fd, parts->end, &size);
+    if (result == 0 && size < parts->end) {
+        result = -EFBIG;
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (size >= CSB_HUGE_PAGE) {
+        done = copy_pages(fd, parts);
+    }
+    result = csb_parts_write(parts, done, fd);
+    return result < 0 ? result : csb_store_seal(fd);
+}
+
 /* Without the GIL.  0 or -errno. */
 static int
 fill(InputsObject *self, const struct csb_parts *parts)
 {
-    uint64_t done = 0;
     csb_forklock_enter(); /* so that a fork knows of it, and closes it */
-    int result = csb_store_make(parts->end, &self->fd, &self->size);
+    int result = csb_store_create(CSB_STORE_NAME, &self->fd);
     csb_forklock_leave();
-    if (result < 0) {
-        return result;
-    }
-    if (self->size < parts->end) {
-        return -EFBIG;
-    }
-    if (parts->end >= CSB_HUGE_PAGE) {
-        done = copy_pages(self->fd, parts);
-    }
-    result = csb_parts_write(parts, done, self->fd);
-    return result < 0 ? result : csb_store_seal(self->fd);
+    self->size = parts->end;
+    return result < 0 ? result : csb_inputs_fill(self->fd, parts);
 }
 
 static PyObject *

@@ -190,69 +190,15 @@ csb_pipes_read_result(struct csb_watch *watch)
     }
 }
 
-static int
-make_room(struct csb_stream *stream, size_t limit)
+/* That of a cell which still has the store mapped is sealed when it is dead.
+ */
+int
+csb_pipes_settled(struct csb_watch *watch)
 {
-    if (stream->room > stream->size) {
-        return 1;
+    if (watch->payload == NULL && watch->sealed == 0) {
+        watch->sealed = csb_store_seal(watch->store) == 0 ? 1 : -1;
     }
-    size_t room = stream->room == 0 ? 4096 : stream->room * 2;
-    if (room > limit) {
-        room = limit;
-    }
-    char *data = realloc(stream->data, room);
-    if (data == NULL) {
-        return 0; /* then it is dropped, and counted */
-    }
-    stream->data = data;
-    stream->room = room;
-    return room > stream->size;
-}
-
-static void
-keep(struct csb_stream *stream, const char *data, size_t size, size_t limit)
-{
-    stream->total += size;
-    while (size > 0 && stream->kept < limit && make_room(stream, limit)) {
-        size_t part = stream->room - stream->size;
-        part = part < size ? part : size;
-        if (part > limit - stream->kept) {
-            part = (size_t)(limit - stream->kept);
-        }
-        memcpy(stream->data + stream->size, data, part);
-        stream->size += part;
-        stream->kept += part;
-        data += part;
-        size -= part;
-    }
-}
-
-/* It has not come to its end, and what is missing would not be missed. */
-static void
-fail_stream(struct csb_watch *watch, struct csb_stream *stream, int error)
-{
-    csb_close(&stream->fd);
-    if (watch->ending == CSB_ENDING_NONE) {
-        csb_report_fill(CSB_STEP_HOST_FDS, error, 0, NULL, &watch->report);
-        csb_watch_end(watch, CSB_ENDING_SETUP);
-    }
-}
-
-/* One chunk, so that a flood leaves time for the rest. */
-void
-csb_pipes_read_stream(struct csb_watch *watch, struct csb_stream *stream)
-{
-    ssize_t got = read(stream->fd, watch->chunk, CSB_CHUNK);
-    if (got > 0) {
-        keep(stream, watch->chunk, (size_t)got, watch->output_limit);
-        if (watch->output_kills && stream->total > watch->output_limit) {
-            csb_watch_end(watch, CSB_ENDING_OUTPUT);
-        }
-    } else if (got == 0) {
-        csb_close(&stream->fd);
-    } else if (errno != EAGAIN && errno != EINTR) {
-        fail_stream(watch, stream, errno);
-    }
+    return watch->payload != NULL || watch->sealed > 0;
 }
 
 /* --- what is sent -------------------------------------------------------- */

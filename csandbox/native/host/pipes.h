@@ -8,8 +8,8 @@
 /* Reads on until nothing is there; what follows a whole frame is not read. */
 void csb_pipes_read_result(struct csb_watch *watch);
 
-/* One chunk, so that a flood leaves time for the rest. */
-void csb_pipes_read_stream(struct csb_watch *watch, struct csb_stream *stream);
+/* Whether a whole value is here, and nobody can change it any more. */
+int csb_pipes_settled(struct csb_watch *watch);
 
 /* As much as the pipe takes; closes it when all is sent or nobody reads. */
 void csb_pipes_send(struct csb_outlet *outlet);

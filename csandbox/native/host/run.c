@@ -5,20 +5,19 @@
 #include <structmember.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
 #include "../common/frames.h"
 #include "../common/store.h"
+#include "channel.h"
 #include "drive.h"
+#include "inputs.h"
 #include "outcome.h"
+#include "parts.h"
 #include "zygote.h"
 
 typedef struct {
@@ -34,8 +33,11 @@ typedef struct {
     int control;
     struct csb_limits limits;
     uint64_t store;
+    bool stored;           /* it has inputs in a store */
     struct csb_watch next; /* the cell that has been asked for meanwhile */
     bool has_next;
+    bool next_is_left; /* ... when this run was over */
+    bool is_left;      /* this one, when another was */
 } RunObject;
 
 static void
@@ -49,6 +51,7 @@ clear_watch(struct csb_watch *watch)
         .streams = {{.fd = -1}, {.fd = -1}},
         .job = {.fd = -1, .stays_open = 1},
         .store = -1,
+        .inputs = -1,
         .input = {.fd = -1},
         .init = -1,
         .cell = -1,
@@ -61,57 +64,6 @@ clear_watch(struct csb_watch *watch)
 }
 
 /* --- the request --------------------------------------------------------- */
-
-/* A pipe of which the host keeps one end, which does not block. */
-static int
-open_pipe(int host_end, int *ret_host, int *ret_cell)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        return -errno;
-    }
-    *ret_host = ends[host_end];
-    *ret_cell = ends[1 - host_end];
-    return fcntl(*ret_host, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static int
-open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
-{
-    int sockets[2];
-    int result = open_pipe(1, &watch->input.fd, &fds[CSB_FD_STDIN]);
-    if (result == 0) {
-        result = open_pipe(0, &watch->streams[0].fd, &fds[CSB_FD_STDOUT]);
-    }
-    if (result == 0) {
-        result = open_pipe(0, &watch->streams[1].fd, &fds[CSB_FD_STDERR]);
-    }
-    if (result == 0) {
-        result = open_pipe(1, &watch->job.fd, &fds[CSB_FD_JOB]);
-    }
-    if (result == 0) {
-        result = open_pipe(0, &watch->result, &fds[CSB_FD_RESULT]);
-    }
-    if (result == 0) {
-        result = csb_store_make(store_size, &watch->store, &store_size);
-    }
-    if (result < 0) {
-        return result;
-    }
-    watch->chunk = malloc(CSB_CHUNK);
-    if (watch->chunk == NULL) {
-        return -ENOMEM;
-    }
-    watch->store_size = (size_t)store_size;
-    watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (watch->wake < 0 ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
-        return -errno;
-    }
-    watch->status = sockets[0];
-    fds[CSB_FD_STATUS] = sockets[1];
-    return fcntl(watch->status, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-}
 
 /* The leaf bounds what all of the run holds, and that may be written to the
  * store by the run, which is charged to it then.  -1 with an exception. */
@@ -194,63 +146,45 @@ make_spot(PyObject *module, struct csb_watch *watch, PyObject *place,
     return 0;
 }
 
-/* Sends the request, with those optional descriptors that there are. */
+/* Inputs that are not known yet come in a store that is empty yet. */
 static int
-send_request(int control, struct csb_request *request, const int *fds)
+ask_for_like(RunObject *self, int socket, struct csb_watch *ret_next)
 {
-    int attached[CSB_FD_COUNT], count = CSB_FD_OPTIONAL;
-
-    memcpy(attached, fds, sizeof attached);
-    for (int i = CSB_FD_OPTIONAL; i < CSB_FD_COUNT; i++) {
-        if (fds[i] >= 0) {
-            attached[count++] = fds[i];
-            request->attached |= 1u << i;
-        }
-    }
-    return csb_send(control, request, sizeof *request, attached, count);
-}
-
-/* Asks for a cell; closes the descriptor of its cgroup.  Needs no GIL. */
-static int
-ask(struct csb_watch *watch, int control, struct csb_request *request,
-    uint64_t store, int inputs, int cgroup)
-{
-    int fds[CSB_FD_COUNT];
-
-    for (int i = 0; i < CSB_FD_COUNT; i++) {
-        fds[i] = -1;
-    }
-    fds[CSB_FD_CGROUP] = cgroup;
-    int result = open_channel(watch, store, fds);
-    if (result == 0) {
-        fds[CSB_FD_STORE] = watch->store;
-        fds[CSB_FD_INPUTS] = inputs;
-        result = send_request(control, request, fds);
-    }
-    fds[CSB_FD_STORE] = fds[CSB_FD_INPUTS] = -1; /* not this function's */
-    for (int i = 0; i < CSB_FD_COUNT; i++) {
-        csb_close(&fds[i]);
-    }
-    return result;
-}
-
-/* While a cell is at its job, the next one like it is asked for. */
-static void
-ask_for_next(struct csb_watch *watch)
-{
-    RunObject *self =
-        (RunObject *)((char *)watch - offsetof(RunObject, watch));
     struct csb_request request = {
         .magic = CSB_REQUEST_MAGIC,
         .limits = self->limits,
     };
+    int result = 0;
+
+    request.limits.mapped = self->store;
+    if (self->stored) {
+        request.limits.mapped += CSB_INPUTS_SPACE;
+        result = csb_store_create(CSB_STORE_NAME, &ret_next->inputs);
+    }
+    ret_next->expected = self->watch.expected;
+    ret_next->expected.limits = request.limits;
+    return result < 0 ? result
+                      : csb_channel_ask(ret_next, socket, &request,
+                                        self->store, ret_next->inputs, -1);
+}
+
+/* While a cell is at its job, the next one like it is asked for: when it is
+ * over, in its own socket, where the zygote looks when nothing is left of it.
+ * Else it would wake up for that now, and keep the processor from the caller
+ * that is about to have its value. */
+static void
+ask_for_next(struct csb_watch *watch, int over)
+{
+    RunObject *self =
+        (RunObject *)((char *)watch - offsetof(RunObject, watch));
     clear_watch(&self->next);
-    self->next.expected = watch->expected;
-    if (ask(&self->next, self->control, &request, self->store, -1, -1) < 0) {
+    if (ask_for_like(self, over ? watch->status : self->control, &self->next) <
+        0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
     self->has_next = true;
+    self->next_is_left = over;
 }
 
 static RunObject *
@@ -286,6 +220,7 @@ csb_run_request(PyObject *module, PyObject *zygote, int control,
     self->control = control;
     self->limits = *limits;
     self->store = store;
+    self->stored = inputs >= 0;
     self->watch.expected = *expected;
     self->watch.expected.limits = *limits;
     if (make_leaf(module, &self->watch, leaf, limits, store, &cgroup) < 0 ||
@@ -294,7 +229,8 @@ csb_run_request(PyObject *module, PyObject *zygote, int control,
         Py_DECREF(self);
         return NULL;
     }
-    int result = ask(&self->watch, control, &request, store, inputs, cgroup);
+    int result = csb_channel_ask(&self->watch, control, &request, store,
+                                 inputs, cgroup);
     if (result < 0) {
         Py_DECREF(self);
         errno = -result;
@@ -359,7 +295,7 @@ prepare(RunObject *self, const struct terms *terms)
     watch->input.size = (size_t)terms->input.len;
     watch->streaming = terms->sink != Py_None;
     watch->hurried = terms->hurried;
-    watch->on_sent = terms->successor ? ask_for_next : NULL;
+    watch->on_work = terms->successor ? ask_for_next : NULL;
     int64_t now = csb_watch_clock();
     watch->signal_check = terms->signals ? now + CSB_SIGNAL_PERIOD : 0;
     watch->deadline = now + (int64_t)(terms->setup_timeout * 1e9);
@@ -494,14 +430,61 @@ run_successor(PyObject *op, PyObject *Py_UNUSED(ignored))
     next->control = self->control;
     next->limits = self->limits;
     next->store = self->store;
+    next->stored = self->stored;
     next->watch = self->next;
+    next->is_left = self->next_is_left;
     clear_watch(&self->next);
     self->has_next = false;
     return (PyObject *)next;
 }
 
+PyDoc_STRVAR(take_inputs_doc,
+             "take_inputs($self, parts, /)\n--\n\n"
+             "Give the cell, which was armed for it, large inputs: as "
+             "Inputs.write().\nBefore communicate(); once.");
+
+static PyObject *
+run_take_inputs(PyObject *op, PyObject *list)
+{
+    RunObject *self = (RunObject *)op;
+    struct csb_parts parts;
+    int result;
+
+    if (self->used || self->watch.inputs < 0 || self->owner != getpid()) {
+        PyErr_SetString(PyExc_RuntimeError, "this cell takes no inputs");
+        return NULL;
+    }
+    if (!PyList_Check(list)) {
+        PyErr_SetString(PyExc_TypeError, "parts must be a list");
+        return NULL;
+    }
+    if (csb_parts_hold(list, &parts) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    result = csb_inputs_fill(self->watch.inputs, &parts);
+    Py_END_ALLOW_THREADS
+    csb_parts_release(&parts);
+    csb_close(&self->watch.inputs);
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(waits_doc, "waits($self, /)\n--\n\n"
                         "Whether the cell is ready for its job, or will be.");
+
+/* It is wanted before the zygote had a reason to look for its request. */
+static void
+nudge(RunObject *self)
+{
+    const struct csb_request request = {.magic = CSB_NUDGE_MAGIC};
+    self->is_left = false;
+    /* If it fails the zygote is dying, or is awake with much to do. */
+    (void)csb_send(self->control, &request, sizeof request, NULL, 0);
+}
 
 static PyObject *
 run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -510,7 +493,11 @@ run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->used || self->watch.status < 0 || self->owner != getpid()) {
         Py_RETURN_FALSE;
     }
-    return PyBool_FromLong(csb_watch_peek(&self->watch));
+    int alive = csb_watch_peek(&self->watch);
+    if (alive && self->is_left && self->watch.init < 0) {
+        nudge(self);
+    }
+    return PyBool_FromLong(alive);
 }
 
 static void
@@ -538,6 +525,7 @@ static PyMethodDef methods[] = {
     {"kill", run_kill, METH_NOARGS, kill_doc},
     {"close", run_close, METH_NOARGS, close_doc},
     {"successor", run_successor, METH_NOARGS, successor_doc},
+    {"take_inputs", run_take_inputs, METH_O, take_inputs_doc},
     {"waits", run_waits, METH_NOARGS, waits_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -3,6 +3,7 @@
 #include "../common/frames.h"
 #include "../common/plan.h"
 #include "../common/report.h"
+#include "inputs.h"
 #include "syscalls.h"
 
 const char csb_tables_syscalls_doc[] = PyDoc_STR(
@@ -109,6 +110,7 @@ csb_tables_add(PyObject *module)
         {"FRAME_UNSUPPORTED", CSB_FRAME_UNSUPPORTED},
         {"FRAME_RESERVE", CSB_FRAME_RESERVE},
         {"CELL_INPUTS", CSB_CELL_INPUTS},
+        {"INPUTS_ARMED", (long)CSB_INPUTS_ARMED},
         {"CELL_JOB", CSB_CELL_JOB},
         {"CELL_RESULT", CSB_CELL_RESULT},
         {"CELL_STORE", CSB_CELL_STORE},

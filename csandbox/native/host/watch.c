@@ -17,8 +17,11 @@
 #include "../common/store.h"
 #include "forklock.h"
 #include "pipes.h"
+#include "streams.h"
 
 #define SECOND 1000000000ll
+/* Of a run during which another cell is asked for, not at its end. */
+#define LONG (SECOND / 1000)
 /* Of a run whose end need not be awaited. */
 #define SHORT (SECOND / 50)
 /* From the kill to the zygote's word that nothing is left.  A guest can make
@@ -176,15 +179,18 @@ read_status(struct csb_watch *watch)
  */
 
 static void
-fill_poll_set(const struct csb_watch *watch, struct pollfd *set)
+fill_poll_set(struct csb_watch *watch, struct pollfd *set)
 {
+    if (watch->lull != 0 && csb_watch_clock() >= watch->lull) {
+        watch->lull = 0;
+    }
     for (int i = 0; i < POLL_COUNT; i++) {
         set[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     }
     set[POLL_STATUS].fd = watch->exited ? -1 : watch->status;
     set[POLL_RESULT].fd = watch->result;
     set[POLL_WAKE].fd = watch->ending == CSB_ENDING_NONE ? watch->wake : -1;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; watch->lull == 0 && i < 2; i++) {
         set[POLL_STREAMS + i].fd = watch->streams[i].fd;
     }
     if (watch->ready && watch->ending == CSB_ENDING_NONE) {
@@ -209,9 +215,16 @@ is_metered(const struct csb_watch *watch)
 }
 
 static int
+is_at_work(const struct csb_watch *watch)
+{
+    return watch->ready && watch->ending == CSB_ENDING_NONE &&
+           watch->job.sent == watch->job.size;
+}
+
+static int
 wait_for_events(struct csb_watch *watch, struct pollfd *set)
 {
-    int64_t until = watch->deadline;
+    int64_t until = csb_streams_next(watch, watch->deadline);
     if (watch->signal_check != 0 && !watch->unattended &&
         watch->signal_check < until) {
         until = watch->signal_check;
@@ -223,6 +236,10 @@ wait_for_events(struct csb_watch *watch, struct pollfd *set)
         watch->notify.listener >= 0 && set[POLL_NOTIFY].fd < 0 &&
         watch->notify.pace.silent < until) {
         until = watch->notify.pace.silent;
+    }
+    if (watch->on_work != NULL && is_at_work(watch) &&
+        watch->started + LONG < until) {
+        until = watch->started + LONG;
     }
     int64_t left = until - csb_watch_clock();
     if (left < 0 || csb_pipes_reserving(watch)) {
@@ -319,7 +336,7 @@ handle(struct csb_watch *watch, const struct pollfd *set)
     }
     for (int i = 0; i < 2; i++) {
         if (set[POLL_STREAMS + i].revents != 0) {
-            csb_pipes_read_stream(watch, &watch->streams[i]);
+            csb_streams_read(watch, &watch->streams[i]);
         }
     }
     if (set[POLL_JOB].revents != 0) {
@@ -350,7 +367,7 @@ drain(struct csb_watch *watch)
         for (int k = 0; k < DRAIN_CHUNKS && stream->total != before; k++) {
             before = stream->total;
             if (stream->fd >= 0) {
-                csb_pipes_read_stream(watch, stream);
+                csb_streams_read(watch, stream);
             }
         }
         csb_close(&stream->fd);
@@ -447,34 +464,36 @@ signals_are_due(struct csb_watch *watch)
     return 1;
 }
 
-static int
-has_output(const struct csb_watch *watch)
-{
-    return watch->streaming && !watch->unattended &&
-           (watch->streams[0].size > 0 || watch->streams[1].size > 0);
-}
-
 /* Once it is killed, what it was good for is here.  In a longer run a guest
  * could have made what the kernel takes long to remove. */
 static int
-may_leave(const struct csb_watch *watch)
+may_leave(struct csb_watch *watch)
 {
     return watch->hurried && watch->killed &&
            watch->ending == CSB_ENDING_FRAME &&
-           watch->frame.kind == CSB_FRAME_VALUE && watch->payload != NULL &&
-           watch->cgroup.base < 0 &&
-           csb_watch_clock() - watch->started < SHORT;
+           watch->frame.kind == CSB_FRAME_VALUE && watch->cgroup.base < 0 &&
+           csb_watch_clock() - watch->started < SHORT &&
+           csb_pipes_settled(watch);
+}
+
+/* Whether the cell has had its job for so long that there is time for what
+ * would keep the processor from it, or from the caller. */
+static int
+is_long_at_work(const struct csb_watch *watch)
+{
+    return is_at_work(watch) && csb_watch_clock() - watch->started >= LONG;
 }
 
 static void
-look_whether_sent(struct csb_watch *watch)
+look_at_work(struct csb_watch *watch)
 {
-    void (*on_sent)(struct csb_watch *) = watch->on_sent;
-    if (on_sent != NULL && watch->ready &&
-        watch->job.sent == watch->job.size &&
-        watch->ending == CSB_ENDING_NONE) {
-        watch->on_sent = NULL;
-        on_sent(watch);
+    void (*on_work)(struct csb_watch *, int) = watch->on_work;
+    const int over = watch->ending == CSB_ENDING_FRAME;
+    if (on_work != NULL && (over || is_long_at_work(watch))) {
+        watch->on_work = NULL;
+        csb_forklock_enter();
+        on_work(watch, over);
+        csb_forklock_leave();
     }
 }
 
@@ -528,7 +547,7 @@ csb_watch_next(struct csb_watch *watch)
         if (signals_are_due(watch)) {
             return CSB_NEWS_INTERRUPTED;
         }
-        if (has_output(watch)) {
+        if (csb_streams_are_due(watch)) {
             return CSB_NEWS_OUTPUT; /* of the stand-in, too */
         }
         fill_poll_set(watch, set);
@@ -539,9 +558,9 @@ csb_watch_next(struct csb_watch *watch)
         if (count > 0) {
             csb_forklock_enter();
             handle(watch, set);
-            look_whether_sent(watch);
             csb_forklock_leave();
         }
+        look_at_work(watch);
         if (csb_pipes_reserving(watch)) {
             csb_forklock_enter();
             csb_pipes_reserve(watch);
@@ -556,7 +575,7 @@ csb_watch_next(struct csb_watch *watch)
     if (!watch->over) {
         conclude(watch);
     }
-    return has_output(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
+    return csb_streams_are_due(watch) ? CSB_NEWS_OUTPUT : CSB_NEWS_DONE;
 }
 
 void
@@ -568,6 +587,7 @@ csb_watch_close(struct csb_watch *watch)
     csb_close(&watch->status); /* the zygote kills what hangs on it */
     csb_close(&watch->result);
     csb_close(&watch->store);
+    csb_close(&watch->inputs);
     csb_close(&watch->wake);
     csb_close(&watch->relief);
     csb_close(&watch->init);

@@ -80,6 +80,8 @@ struct csb_watch {
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;
+    int inputs;                   /* memfd for large inputs, until it has
+                                     them; -1: the cell has none, or all */
     struct csb_outlet input;      /* stdin */
     size_t output_limit;          /* bytes kept of each stream */
     int output_kills;             /* more than that end the run */
@@ -90,9 +92,14 @@ struct csb_watch {
     int64_t signal_check; /* ns; by then the caller must look for signals, 0:
                              it has no need to */
     int streaming;        /* output is passed on, not collected */
-    int hurried; /* a value is enough: its end need not be awaited */
-    /* Called once, when the cell has all of its job. */
-    void (*on_sent)(struct csb_watch *watch);
+    int hurried;          /* a value is enough: its end need not be awaited */
+    int64_t lull;         /* the streams are left alone until then, ns on
+                             CLOCK_MONOTONIC; 0: they are not */
+    int64_t held; /* since when there is output to be passed on, the same;
+                     0: there is none */
+    /* Called once: while the cell is at its job, if that takes long; else
+     * when it is over. */
+    void (*on_work)(struct csb_watch *watch, int over);
     /* Of relief.c. */
     int relief;     /* eventfd: the caller is back; -1: not needed yet */
     int unattended; /* the stand-in drives: it takes no output, and signals
@@ -111,6 +118,7 @@ struct csb_watch {
     int reserving;         /* reserve_to is set, once */
     uint64_t reserve_from; /* what is still to be reserved of the store */
     uint64_t reserve_to;
+    int sealed; /* 1: the store; 0: not tried; -1: not while it lives */
     int exited; /* the exit status has come, or never will */
     int over;   /* it is judged, and nothing of it is left */
     int silent; /* ... never: the kernel takes long over what is left */

@@ -116,9 +116,13 @@ static void
 finish(struct csb_runs *runs, unsigned index)
 {
     struct csb_run *run = &runs->run[index];
-    if (run->status >= 0) {
+    if (!run->hung_up) {
         /* A host that is gone needs no answer. */
         (void)csb_send(run->status, &run->exit, sizeof run->exit, NULL, 0);
+    }
+    if (runs->left_count < CSB_RUNS_MAX) {
+        runs->left[runs->left_count++] = run->status;
+    } else {
         csb_close(&run->status);
     }
     give_stack(runs, run->stack);
@@ -163,6 +167,12 @@ csb_runs_reap(struct csb_runs *runs)
     clear_stack();
 }
 
+int
+csb_runs_take_left(struct csb_runs *runs)
+{
+    return runs->left_count > 0 ? runs->left[--runs->left_count] : -1;
+}
+
 static void
 kill_run(const struct csb_run *run)
 {
@@ -178,7 +188,7 @@ void
 csb_runs_hang_up(struct csb_runs *runs, unsigned index)
 {
     struct csb_run *run = &runs->run[index];
-    csb_close(&run->status);
+    run->hung_up = 1;
     kill_run(run);
 }
 

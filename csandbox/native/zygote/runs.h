@@ -8,13 +8,14 @@
 struct csb_run {
     pid_t init; /* -1: a bare cell has none */
     pid_t cell;
-    int status;             /* socket to the host, -1 when it has hung up */
+    int status;             /* socket to the host */
     char *stack;            /* the init's */
     struct csb_status exit; /* of the cell, once it is reaped; times are of
                                all processes */
     int cell_gone;
     int init_gone;
     int given_up; /* the host wants no more of it but its end */
+    int hung_up;  /* ... and not even that */
 };
 
 /* More than one zygote serves at once; address space, until it is used. */
@@ -25,6 +26,9 @@ struct csb_runs {
     char *free_stacks[CSB_RUNS_MAX];
     unsigned count;
     unsigned free_count;
+    /* Sockets of runs that are over: the host may have left a request. */
+    int left[CSB_RUNS_MAX];
+    unsigned left_count;
 };
 
 /* Zeroed memory for the runs, which a fork finds zeroed; 0 or -errno. */
@@ -39,6 +43,9 @@ void csb_runs_cancel(struct csb_runs *runs, struct csb_run *run);
 
 /* Reaps what has died; tells the host of each run that is wholly gone. */
 void csb_runs_reap(struct csb_runs *runs);
+
+/* A socket of a run that is over, the caller's to close; -1: no more. */
+int csb_runs_take_left(struct csb_runs *runs);
 
 /* The host gave up the run at this index: kills it. */
 void csb_runs_hang_up(struct csb_runs *runs, unsigned index);

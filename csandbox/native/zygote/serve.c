@@ -254,17 +254,51 @@ spread(const struct csb_request *request, int *fds)
     }
 }
 
-/* 1 in the cell, 0 in the zygote. */
+static int take_request(struct csb_zygote *zygote, struct csb_runs *runs,
+                        int socket);
+
+/* The host wants what it has asked for in the sockets of runs now, though
+ * these are not over.  1 in the cell, 0 in the zygote. */
 static int
-take_request(struct csb_zygote *zygote, struct csb_runs *runs)
+take_early(struct csb_zygote *zygote, struct csb_runs *runs)
+{
+    for (unsigned i = runs->count; i-- > 0;) {
+        if (take_request(zygote, runs, runs->run[i].status) == 1) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Takes what was asked for in those of runs that are over.  1 in the cell, 0
+ * in the zygote. */
+static int
+take_left(struct csb_zygote *zygote, struct csb_runs *runs)
+{
+    int socket;
+    while ((socket = csb_runs_take_left(runs)) >= 0) {
+        if (take_request(zygote, runs, socket) == 1) {
+            return 1;
+        }
+        csb_close(&socket);
+    }
+    return 0;
+}
+
+/* Takes one that waits in a socket.  1 in the cell, 0 in the zygote. */
+static int
+take_request(struct csb_zygote *zygote, struct csb_runs *runs, int socket)
 {
     struct csb_request request;
     int fds[CSB_FD_COUNT], count = 0;
 
-    ssize_t got = csb_receive(CSB_ZYGOTE_CONTROL, &request, sizeof request,
-                              CSB_FD_COUNT, fds, &count);
-    if (got == 0 || got == -ECONNRESET) {
+    ssize_t got = csb_receive(socket, &request, sizeof request, CSB_FD_COUNT,
+                              fds, &count);
+    if (socket == CSB_ZYGOTE_CONTROL && (got == 0 || got == -ECONNRESET)) {
         _exit(0); /* the host closed it */
+    }
+    if (got == sizeof request && request.magic == CSB_NUDGE_MAGIC) {
+        return take_early(zygote, runs);
     }
     if (got != sizeof request || request.magic != CSB_REQUEST_MAGIC ||
         count != CSB_FD_OPTIONAL + __builtin_popcount(request.attached)) {
@@ -294,8 +328,8 @@ fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
     events[POLL_SIGNALS] = (struct pollfd){zygote->signals, POLLIN, 0};
     for (unsigned i = 0; i < runs->count; i++) {
         const struct csb_run *run = &runs->run[i];
-        events[POLL_RUNS + i] =
-            (struct pollfd){run->status, run->given_up ? 0 : POLLRDHUP, 0};
+        events[POLL_RUNS + i] = (struct pollfd){
+            run->hung_up ? -1 : run->status, run->given_up ? 0 : POLLRDHUP, 0};
     }
     return 0;
 }
@@ -354,6 +388,10 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
         if (events[POLL_SIGNALS].revents != 0) {
             drain_signals(zygote->signals);
             csb_runs_reap(runs);
+            if (take_left(zygote, runs) == 1) {
+                free(events);
+                return;
+            }
         }
         if (events[POLL_CONTROL].revents != 0) {
             if (++asked == BUSY && timeout >= 0) {
@@ -363,7 +401,7 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             }
             /* A first cell is at work, and the host about to want the next. */
             timeout = timeout < 0 ? -1 : PAUSE_MS;
-            if (take_request(zygote, runs) == 1) {
+            if (take_request(zygote, runs, CSB_ZYGOTE_CONTROL) == 1) {
                 free(events);
                 return;
             }
