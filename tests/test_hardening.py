@@ -756,7 +756,7 @@ def test_finds_no_environment_of_the_host_on_its_stack():
         f"""
 import csandbox, hosts, support
 source = support.GUEST + {INITIAL_STACK!r} + '''
-[b'known-only' + b'-here' in text, b'import sys' in text]
+[b'known-only' + b'-here' in text, b'marshal, sys' in text]
 '''
 hosts.show(csandbox.run(source, timeout=60))
 """,
