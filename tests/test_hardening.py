@@ -26,6 +26,7 @@ import csandbox
 import hosts
 import support
 from csandbox import _csandbox, cli, zygotes
+from csandbox import cells as cells_of_runs
 from csandbox.errors import GuestCrash, ResultError
 from support import SECCOMP, X86, Attack
 from test_escape_memory import SCANNER
@@ -703,7 +704,7 @@ def cell_beside(source="print(1)"):
     while support.template() in zygotes._registry.zygotes and cells():
         time.sleep(0.01)
     with (
-        patch.object(zygotes, "wants_successor", return_value=False),
+        patch.object(cells_of_runs, "wants_successor", return_value=False),
         beside(source + asleep, timeout=2000) as (armed, run),
     ):
         (cell,) = cells()

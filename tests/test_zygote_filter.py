@@ -112,9 +112,10 @@ found
 
 def test_a_guest_finds_the_set_up_refused_by_either_filter():
     policy = csandbox.Policy(env={"FRESH": "1"})
-    hosts_zygote = zygotes._registry.zygotes.get(support.template())
-    if hosts_zygote is not None:
-        zygotes.discard(support.template(), hosts_zygote)
+    template = zygotes.Template()
+    zygote = zygotes._registry.zygotes.get(template)
+    if zygote is not None:
+        zygotes.discard(template, zygote)  # for one that is not idle yet
     whole, before = tried(policy)
     time.sleep(IDLE)
     zygotes.disarm()
