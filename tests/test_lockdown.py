@@ -18,8 +18,7 @@ import pytest
 import csandbox
 import hosts
 import support
-from csandbox import _csandbox, zygotes
-from csandbox import cells as cells_of_runs
+from csandbox import _csandbox, cells, zygotes
 from csandbox.errors import UnavailableError
 from support import LANDLOCK, SECCOMP, USERNS
 from test_source_rules import C_FILES, code
@@ -40,9 +39,7 @@ def asleep(source="print(1)", **options):
     ):
         time.sleep(0.01)
     with (
-        mock.patch.object(
-            cells_of_runs, "wants_successor", return_value=False
-        ),
+        mock.patch.object(cells, "wants_successor", return_value=False),
         ThreadPoolExecutor(1) as pool,
     ):
         run = pool.submit(
