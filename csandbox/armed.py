@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from csandbox._csandbox import Run, Zygote
 
-    Key = tuple[object, ...]
+    Key = int  # of Terms.kind()
     Queue = deque[tuple[float, Zygote, Run]]
 
 else:

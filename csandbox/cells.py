@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csandbox import _csandbox, cgroups, zygotes
+from csandbox.terms import terms_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,21 +82,8 @@ def _may_wait(parts: Parts) -> bool:
     )
 
 
-def _kind(
-    template: Template, policy: Policy, *, stored: bool = False
-) -> tuple[object, ...]:
-    """Return what cells that can stand for each other have in common."""
-    return (
-        template,
-        policy.memory,
-        policy.scratch,
-        policy.threads,
-        policy.processes,
-        zygotes.cpu_backstop(policy),
-        policy.result,
-        policy.require,
-        stored,  # has a place for large inputs
-    )
+def _kind(template: Template, policy: Policy, *, stored: bool = False) -> int:
+    return terms_of(policy).kind(template, stored=stored)
 
 
 def wants_successor(

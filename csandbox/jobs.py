@@ -5,9 +5,10 @@ from __future__ import annotations
 import marshal
 import sys
 
-from csandbox import _csandbox, bootstrap, shipping, zygotes
+from csandbox import _csandbox, shipping, zygotes
 from csandbox.errors import PolicyError
-from csandbox.policy import cores, make_policy, shown
+from csandbox.policy import shown
+from csandbox.terms import policy_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +17,9 @@ if TYPE_CHECKING:
 
     from csandbox.policy import Policy
     from csandbox.shipping import Cargo
+    from csandbox.terms import Terms
 
 FILENAME = "<guest>"
-
-
-def _pools(policy: Policy) -> dict[str, str]:
-    """Return what keeps numpy's own threads within the limits, if need be."""
-    threads = policy.library_threads
-    if threads >= cores():
-        return {}
-    return {"OMP_NUM_THREADS": str(threads)}
 
 
 def prepare(
@@ -41,7 +35,7 @@ def prepare(
 
     Raises PolicyError or TypeError for bad arguments.
     """
-    policy = make_policy(policy, overrides)
+    policy = policy_of(policy, overrides)
     if type(target) is str:
         if args or kwargs:
             raise TypeError(
@@ -185,14 +179,14 @@ def stdin_bytes(stdin: object) -> bytes:
     )
 
 
-def frame(job: dict[str, Any], cargo: Cargo, policy: Policy) -> bytes:
+def frame(job: dict[str, Any], cargo: Cargo, terms: Terms) -> bytes:
     """Return the bytes that a cell reads its job from."""
     job = {
         **job,
         "payload": cargo.pickle,
         "stored": cargo.places,
-        "room": policy.result_bytes,
-        "env": {**bootstrap.ENVIRONMENT, **_pools(policy), **policy.env},
+        "room": terms.result_bytes,
+        "env": terms.variables,
     }
     payload = marshal.dumps(job)
     order = sys.byteorder

@@ -6,23 +6,11 @@ import sys
 from errno import EMFILE, ETIMEDOUT
 from time import monotonic
 
-from csandbox import (
-    cells,
-    endings,
-    jobs,
-    places,
-    receipts,
-    tiers,
-    violations,
-    zygotes,
-)
-from csandbox.errors import (
-    Cancelled,
-    UnavailableError,
-)
+from csandbox import cells, jobs, places, tiers, zygotes
+from csandbox.errors import Cancelled, UnavailableError
 from csandbox.light import is_main_thread
-from csandbox.policy import cores
 from csandbox.result import Result
+from csandbox.terms import terms_of
 from csandbox.text import Inert
 from csandbox.zygotes import Template
 
@@ -34,6 +22,7 @@ if TYPE_CHECKING:
     from csandbox._csandbox import Run
     from csandbox.policy import Policy
     from csandbox.shipping import Cargo
+    from csandbox.terms import Terms
 
     Sink = Callable[[int, bytes], object]
 
@@ -92,21 +81,19 @@ def run(
         target, args, kwargs, inputs, outputs, policy, overrides
     )
     job["on_unsupported"] = choice
-    streams = {1: _Passed(sys.stdout), 2: _Passed(sys.stderr)}
-    result = _execute(
+    passed = _Streams()
+    done = _carry_out(
         job,
         cargo,
         jobs.stdin_bytes(stdin),
-        policy,
-        sink=lambda stream, chunk: streams[stream].write(chunk),
+        terms_of(policy),
+        sink=passed.write,
         hurried=True,
     )
-    for number, dropped in (
-        (1, result.usage.stdout_dropped),
-        (2, result.usage.stderr_dropped),
-    ):
-        streams[number].finish(dropped)
-    return result.unwrap()
+    passed.finish(done.outcome, policy)
+    if done.error is None:
+        return done.value
+    return done.result().unwrap()
 
 
 @places.unless_exiting
@@ -168,10 +155,47 @@ def run_nothing(policy: Policy) -> None:
     Raises UnavailableError if the sandbox cannot be set up.
     """
     job, cargo = jobs.source_job("None", jobs.FILENAME, [""], {}, None)
-    _execute(job, cargo, b"", policy, hurried=True)
+    _carry_out(job, cargo, b"", terms_of(policy), hurried=True).result()
 
 
 # --- the run -----------------------------------------------------------------
+
+
+class _Done:
+    """A run that is over: what it gave, and what tells the rest of it."""
+
+    def __init__(
+        self,
+        outcome: dict[str, Any],
+        policy: Policy,
+        template: Template,
+        times: tuple[float, float],
+    ) -> None:
+        # Imported while the zygote starts: see zygotes._start().
+        from csandbox import endings
+
+        self.outcome = outcome
+        self.value, self.error = endings.judge(outcome, policy)
+        self._policy = policy
+        self._template = template
+        self._phases = endings.phases(outcome, *times)
+
+    def result(self) -> Result:
+        from csandbox import endings, receipts, violations
+
+        outcome, policy = self.outcome, self._policy
+        isolation = receipts.isolation(outcome, self._template)
+        blocked = violations.of_run(outcome, policy, isolation.mechanisms)
+        return Result(
+            value=self.value,
+            stdout_bytes=outcome["stdout"],
+            stderr_bytes=outcome["stderr"],
+            error=self.error,
+            exit_code=endings.exit_code(self.error),
+            usage=endings.usage(outcome, self._phases, policy),
+            violations=blocked,
+            isolation=isolation,
+        )
 
 
 def _execute(
@@ -182,20 +206,36 @@ def _execute(
     *,
     sink: Sink | None = None,
     template: Template | None = None,
-    hurried: bool = False,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
+    terms = terms_of(policy)
+    return _carry_out(
+        job, cargo, stdin, terms, sink=sink, template=template
+    ).result()
+
+
+def _carry_out(
+    job: dict[str, Any],
+    cargo: Cargo,
+    stdin: bytes,
+    terms: Terms,
+    *,
+    sink: Sink | None = None,
+    template: Template | None = None,
+    hurried: bool = False,
+) -> _Done:
+    policy = terms.policy
     live = job.pop("live", None)
-    frame = jobs.frame(job, cargo, policy)
+    frame = jobs.frame(job, cargo, terms)
     asked = monotonic()
     try:
         with places.take(policy.queue_timeout):
             placed = monotonic()
-            chosen = template or template_for(policy)
+            chosen = template or terms.template
             if policy.start == "fork":
 
                 def fork(each: Template) -> dict[str, Any]:
-                    return _fork(frame, live, stdin, policy, sink, each)
+                    return _fork(frame, live, stdin, terms, sink, each)
 
                 if template is None:
                     outcome, chosen = tiers.with_fork(chosen, policy, fork)
@@ -205,7 +245,7 @@ def _execute(
 
                 def start(each: Template) -> dict[str, Any]:
                     return _start(
-                        frame, cargo, stdin, policy, sink, each, hurried
+                        frame, cargo, stdin, terms, sink, each, hurried
                     )
 
                 if template is None:
@@ -216,46 +256,22 @@ def _execute(
         if places.are_closed():  # and the zygotes ended, whatever they did
             raise Cancelled(places.SHUTTING_DOWN) from None
         raise
-    value, error = endings.judge(outcome, policy)
-    isolation = receipts.isolation(outcome, chosen)
-    phases = endings.phases(outcome, asked, placed)
-    return Result(
-        value=value,
-        stdout_bytes=outcome["stdout"],
-        stderr_bytes=outcome["stderr"],
-        error=error,
-        exit_code=endings.exit_code(error),
-        usage=endings.usage(outcome, phases, policy),
-        violations=violations.of_run(outcome, policy, isolation.mechanisms),
-        isolation=isolation,
-    )
-
-
-def template_for(policy: Policy) -> Template:
-    """Return what the zygote of a policy's runs is to be."""
-    threads = policy.library_threads if policy.preload else 0
-    return Template(
-        preload=policy.preload,
-        several=policy.processes > 0,
-        threads=threads if threads < cores() else 0,
-        compute=policy.profile == "compute",
-        user=zygotes.changed_user(),
-    )
+    return _Done(outcome, policy, chosen, (asked, placed))
 
 
 def _fork(
     frame: bytes,
     live: object,
     stdin: bytes,
-    policy: Policy,
+    terms: Terms,
     sink: Sink | None,
     template: Template,
 ) -> dict[str, Any]:
     """Do a job in a fork of this process."""
     from csandbox import forking
 
-    with forking.started(template, policy, live) as cell:
-        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
+    with forking.started(template, terms.policy, live) as cell:
+        outcome = _see_to_its_end(cell, frame, stdin, terms, sink)
         cell.close()
     if outcome["ending"] == "setup":
         raise zygotes.setup_error(outcome)
@@ -266,19 +282,20 @@ def _start(
     frame: bytes,
     cargo: Cargo,
     stdin: bytes,
-    policy: Policy,
+    terms: Terms,
     sink: Sink | None,
     template: Template,
     hurried: bool,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote, and put right what became of that."""
+    policy = terms.policy
     for attempt in range(1, zygotes.ATTEMPTS + 1):
         zygote, cell = cells.start_run(template, policy, cargo.parts)
         outcome = _see_to_its_end(
             cell,
             frame,
             stdin,
-            policy,
+            terms,
             sink,
             successor=cells.wants_successor(template, policy, cargo.parts),
             hurried=hurried and not template.is_bare and not template.several,
@@ -309,7 +326,7 @@ def _see_to_its_end(
     cell: Run,
     frame: bytes,
     stdin: bytes,
-    policy: Policy,
+    terms: Terms,
     sink: Sink | None,
     *,
     successor: bool = False,
@@ -319,16 +336,8 @@ def _see_to_its_end(
         return cell.communicate(
             frame,
             stdin,
-            timeout=policy.timeout,
+            **terms.limits,
             setup_timeout=SETUP_SECONDS,
-            cpu_time=_cpu_time(policy),
-            memory=policy.memory_bytes,
-            tasks=policy.threads + 1,
-            processes=policy.processes,
-            output=policy.output_bytes,
-            output_kills=policy.output_action == "kill",
-            result=policy.result_bytes,
-            required=tiers.required(policy),
             signals=is_main_thread(),
             sink=sink,
             successor=successor,
@@ -339,14 +348,31 @@ def _see_to_its_end(
         raise
 
 
-def _cpu_time(policy: Policy) -> float:
-    if policy.cpu_time is not None:
-        return policy.cpu_time
-    # One busy thread shall reach its timeout, not this a moment before.
-    return policy.timeout + min(0.05, policy.timeout / 20)
-
-
 # --- output that is passed on ------------------------------------------------
+
+
+class _Streams:
+    """Passes on what a guest prints; most runs print nothing."""
+
+    def __init__(self) -> None:
+        self._streams = sys.stdout, sys.stderr
+        self._passed: dict[int, _Passed] = {}
+
+    def write(self, number: int, chunk: bytes) -> None:
+        self._stream(number).write(chunk)
+
+    def finish(self, outcome: dict[str, Any], policy: Policy) -> None:
+        for number, total in enumerate(
+            (outcome["stdout_total"], outcome["stderr_total"]), 1
+        ):
+            if total:
+                dropped = max(0, total - policy.output_bytes)
+                self._stream(number).finish(dropped)
+
+    def _stream(self, number: int) -> _Passed:
+        if number not in self._passed:
+            self._passed[number] = _Passed(self._streams[number - 1])
+        return self._passed[number]
 
 
 class _Passed:

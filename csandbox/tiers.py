@@ -295,15 +295,6 @@ def _changed(template: Template, **changes: object) -> Template:
     return Template(**{**fields, **changes})
 
 
-def required(policy: Policy) -> int:
-    """Return the bits of the mechanisms that a policy insists on."""
-    if not policy.require:
-        return 0
-    return guarantees.mask(
-        [each for name in policy.require for each in guarantees.REQUIRED[name]]
-    )
-
-
 # --- what a tier cannot do ---------------------------------------------------
 
 

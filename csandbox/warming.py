@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from csandbox import cells, places, sandbox, tiers
-from csandbox.policy import make_policy
+from csandbox.terms import policy_of, terms_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     Raises PolicyError for a bad policy, and UnavailableError if the sandbox
     cannot be set up or had no place in time, as `run` does.
     """
-    policy = make_policy(policy, overrides)
+    policy = policy_of(policy, overrides)
     if policy.start == "fork":
         return
-    template = tiers.settled(sandbox.template_for(policy), policy)
+    template = tiers.settled(terms_of(policy).template, policy)
     if cells.is_armed(template, policy) is None:
         cells.expect(template, policy)
         sandbox.run_nothing(policy)

@@ -340,7 +340,7 @@ def build_plan(template: Template) -> bytes:
             compute=template.compute,
         )
     except OSError as error:
-        # libseccomp hands its filter over in a file.
+        # A call of the table that this libseccomp has never heard of.
         raise unavailable(
             "host-descriptors", error.errno or 0, "the filter"
         ) from None
@@ -354,12 +354,18 @@ def _start(template: Template) -> Zygote:
     try:
         with _no_fork:
             zygote.launch()
+        _import_the_rest()
         zygote.boot(BOOT_SECONDS)
         return registry.keep(template, zygote)
     except _csandbox.SetupError as error:
         raise unavailable(*error.args) from None
     finally:
         registry.booting.discard(zygote)
+
+
+def _import_the_rest() -> None:
+    """Import, while Python starts there, what the end of a run needs here."""
+    from csandbox import endings, receipts, violations  # noqa: F401
 
 
 def _start_heir(template: Template) -> None:

@@ -193,9 +193,9 @@ hosts.show([busy == armed.cores(), calm, len(pool)])
 
 def test_a_cell_without_a_job_ends_by_itself():
     found = program("""
-import csandbox.zygotes
-honest = csandbox.zygotes._BOOTSTRAP
-csandbox.zygotes._BOOTSTRAP = honest.replace(
+from csandbox import bootstrap
+honest = bootstrap._TEXT
+bootstrap._TEXT = honest.replace(
     '_core.serve', '_guest["IDLE_SECONDS"] = 3\\n_core.serve')
 def living(): return len(hosts.marked(sys.argv[1]))
 csandbox.warm()
@@ -366,3 +366,67 @@ hosts.show([hit, value, after == before or [before, after]])
         seconds=120.0,
     )
     assert found == [80, 9, True]
+
+
+# --- large inputs ------------------------------------------------------------
+
+LARGE = '"y" * 100_000'
+
+
+def test_large_inputs_find_a_cell_that_waits():
+    got = program(f"""
+csandbox.run("n", inputs={{"n": {LARGE}}})
+values = [waits({LARGE} + str(i)) for i in range(3)]
+assert len(values[0]) == 100_001
+hosts.show([each[-1] for each in values])
+""")
+    assert got == ["0", "1", "2"]
+
+
+def test_cells_for_large_inputs_are_not_taken_by_other_runs():
+    got = program(f"""
+csandbox.run("n", inputs={{"n": {LARGE}}})
+csandbox.run("n", inputs={{"n": 5}})
+hosts.show([waits(7), len(waits({LARGE}))])
+""")
+    assert got == [7, 100_000]
+
+
+def test_more_inputs_than_a_waiting_cell_has_room_for_go_in():
+    got = program("""
+def sizes(size):
+    return csandbox.run("len(n), n[-1]", inputs={"n": b"x" * size + b"y"},
+                        memory="2G", timeout=60)
+limit = csandbox._csandbox.INPUTS_ARMED
+hosts.show([sizes(size) for size in (
+    100_000, limit - 4096, limit - 4096, limit + 1, 100_000, 5 << 20)])
+""")
+    limit = csandbox._csandbox.INPUTS_ARMED
+    sizes = [100_000, limit - 4096, limit - 4096, limit + 1, 100_000, 5 << 20]
+    assert got == [[size + 1, ord("y")] for size in sizes]
+
+
+def test_inputs_of_a_cell_that_waited_cannot_be_written_or_seen_again():
+    got = program(f"""
+source = '''
+import ctypes, os
+def number(call, *arguments):
+    try: return call(*arguments)
+    except OSError as error: return error.errno
+[number(os.pwrite, 6, b"z", 0), number(os.pread, 6, 9, 0), n[-2:]]
+'''
+csandbox.run("n", inputs={{"n": {LARGE} + "1"}})
+hosts.show([csandbox.run(source, inputs={{"n": {LARGE} + str(i)}})
+            for i in range(3)])
+""")
+    assert got == [[9, 9, f"y{i}"] for i in range(3)]
+
+
+def test_a_waiting_cell_without_limit_on_threads_has_room_for_inputs():
+    got = program("""
+def total(size):
+    return csandbox.run("len(n)", inputs={"n": b"x" * size}, threads=0,
+                        scratch=0, memory="64M", result="4K")
+hosts.show([total(size) for size in (100_000, 31 << 20, 31 << 20)])
+""")
+    assert got == [100_000, 31 << 20, 31 << 20]

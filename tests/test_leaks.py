@@ -243,7 +243,7 @@ hosts.show(repeat(work, 2, warm=1))
 
 CORE = """
 import gc, os, sys, time, weakref, hosts
-from csandbox import _csandbox, bootstrap, jobs, zygotes
+from csandbox import _csandbox, bootstrap, jobs, terms, zygotes
 from csandbox.policy import Policy
 from csandbox.view import environment_view
 def plan(fault=None):
@@ -455,7 +455,7 @@ def work():
 zygote = booted()
 job, cargo = jobs.source_job("1", "<guest>", ("",), {}, ())
 job["on_unsupported"] = "error"
-frame = jobs.frame(job, cargo, Policy())
+frame = jobs.frame(job, cargo, terms.terms_of(Policy()))
 def work():
     run, successors = start(zygote), []
     for _ in range(3):
@@ -512,7 +512,7 @@ zygote = booted()
 job, cargo = jobs.source_job("x[-1]", "<guest>", ("",), {"x": "ab" * 50_000},
                              ())
 job["on_unsupported"] = "error"
-frame = jobs.frame(job, cargo, Policy())
+frame = jobs.frame(job, cargo, terms.terms_of(Policy()))
 def work():
     inputs = _csandbox.Inputs()
     inputs.write(cargo.parts)

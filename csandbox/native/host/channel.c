@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -56,10 +55,6 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
     }
     if (result < 0) {
         return result;
-    }
-    watch->chunk = malloc(CSB_CHUNK);
-    if (watch->chunk == NULL) {
-        return -ENOMEM;
     }
     watch->store_size = (size_t)store_size;
     watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -21,16 +21,27 @@ take_output(struct csb_watch *watch, struct chunk *ret_chunks)
     watch->held = 0;
 }
 
+/* The bytes of a chunk, which is given up: its room is needed for more. */
+static PyObject *
+take_bytes(struct chunk *chunk)
+{
+    PyObject *bytes =
+        PyBytes_FromStringAndSize(chunk->data, (Py_ssize_t)chunk->size);
+    free(chunk->data);
+    chunk->data = NULL;
+    return bytes;
+}
+
 /* -1 with an exception. */
 static int
-pass_on(const struct chunk *chunks, PyObject *sink)
+pass_on(struct chunk *chunks, PyObject *sink)
 {
     for (int i = 0; i < 2; i++) {
         if (chunks[i].size == 0) {
             continue;
         }
-        PyObject *result = PyObject_CallFunction(
-            sink, "iy#", i + 1, chunks[i].data, (Py_ssize_t)chunks[i].size);
+        PyObject *result =
+            PyObject_CallFunction(sink, "iN", i + 1, take_bytes(&chunks[i]));
         if (result == NULL) {
             return -1;
         }

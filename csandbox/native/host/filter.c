@@ -1,3 +1,7 @@
+/* From the table of calls to a program: a binary tree over their numbers, and
+ * at each the checks of its arguments.  libseccomp knows the numbers, but its
+ * own compiler takes 8 ms for the three filters of a plan, and cannot say
+ * what becomes of a call whose arguments match no check. */
 #define _GNU_SOURCE
 #include "filter.h"
 
@@ -9,54 +13,51 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../common/denials.h"
-#include "../common/fdio.h"
 #include "../common/setup_calls.h"
-#include "../common/store.h"
 #include "syscalls.h"
 
-/* libseccomp gives a call whose arguments match no rule the action of an
- * unknown call, and it cannot express "else EPERM".  So it decides only what
- * is allowed; where its program would return UNKNOWN, it jumps to a tail that
- * picks the errno by number.  The tail can only refuse. */
-#define UNKNOWN SCMP_ACT_ERRNO(ENOSYS)
-/* Stands for SECCOMP_RET_USER_NOTIF, which libseccomp knows only where the
- * kernel does. */
-#define TOLD SCMP_ACT_ERRNO(4094)
+#define CALLS_MAX 512
+
+/* Calls of x32 have this bit; but -1 is what a tracer makes of a call. */
+#define X32_BIT 0x40000000u
+#define NO_CALL 0xFFFFFFFFu
+
+/* What becomes of a call, or of all from this number to the next one's. */
+struct call {
+    unsigned number;
+    int asks; /* the question of denials.h is such a call */
+    const struct csb_arg_check *checks; /* or NULL */
+    uint32_t rest;                      /* the action if none matches */
+};
+
+struct calls {
+    struct call call[CALLS_MAX];
+    unsigned count;
+    /* The same by ranges, with what lies between them. */
+    struct call range[2 * CALLS_MAX + 1];
+    unsigned range_count;
+};
 
 struct program {
     struct sock_filter *code; /* room for BPF_MAXINSNS */
     unsigned length;
+    int full; /* it would have been longer */
 };
-
-static void
-release_context(scmp_filter_ctx *context)
-{
-    if (*context != NULL) {
-        seccomp_release(*context);
-    }
-}
-
-static void
-free_program(struct program *program)
-{
-    free(program->code);
-}
 
 static uint32_t
 action_of(enum csb_fate fate, int err)
 {
     switch (fate) {
     case CSB_ALLOW:
-        return SCMP_ACT_ALLOW;
+        return SECCOMP_RET_ALLOW;
     case CSB_ERRNO:
-        return SCMP_ACT_ERRNO(err);
+        return SECCOMP_RET_ERRNO | ((unsigned)err & SECCOMP_RET_DATA);
     case CSB_TRAP:
-        return SCMP_ACT_TRAP;
+        return SECCOMP_RET_TRAP;
     default:
-        return SCMP_ACT_KILL_PROCESS;
+        return SECCOMP_RET_KILL_PROCESS;
     }
 }
 
@@ -77,109 +78,6 @@ resolve(const struct csb_syscall_group *group,
     return 0;
 }
 
-static int
-add_check(scmp_filter_ctx context, int number,
-          const struct csb_arg_check *check)
-{
-    struct scmp_arg_cmp tests[CSB_TESTS_MAX];
-    unsigned count = 0;
-    while (count < CSB_TESTS_MAX && check->all[count].mask != 0) {
-        const struct csb_arg_test *test = &check->all[count];
-        tests[count++] = (struct scmp_arg_cmp){
-            .arg = test->arg,
-            .op = SCMP_CMP_MASKED_EQ,
-            .datum_a = test->mask,
-            .datum_b = test->value,
-        };
-    }
-    return seccomp_rule_add_exact_array(
-        context, action_of(check->fate, check->err), number, count, tests);
-}
-
-static int
-add_checks(scmp_filter_ctx context, int number,
-           const struct csb_syscall_rule *rule)
-{
-    for (const struct csb_arg_check *check = rule->checks;
-         check->all[0].mask != 0; check++) {
-        int result = add_check(context, number, check);
-        if (result < 0) {
-            return result;
-        }
-    }
-    return 0;
-}
-
-static int
-add_action(scmp_filter_ctx context, int number, uint32_t action)
-{
-    /* libseccomp refuses a rule that says what the default says. */
-    return action == UNKNOWN ? 0
-                             : seccomp_rule_add_exact_array(context, action,
-                                                            number, 0, NULL);
-}
-
-/* --- the filter to which the host listens ---------------------------------
- */
-
-/* A fork, and not a thread: the host decides.  (Flags that it may not have the
- * other filter refuses.)  In a register, no other thread can change them. */
-static int
-add_asked(scmp_filter_ctx context, int number,
-          const struct csb_syscall_rule *rule)
-{
-    const struct scmp_arg_cmp is_process = {
-        .arg = 0,
-        .op = SCMP_CMP_MASKED_EQ,
-        .datum_a = CLONE_THREAD,
-        .datum_b = 0,
-    };
-    int is_clone = rule->fate == CSB_NARROW;
-    return seccomp_rule_add_exact_array(context, TOLD, number,
-                                        is_clone ? 1 : 0, &is_process);
-}
-
-static int
-add_listened(scmp_filter_ctx context, int number,
-             const struct csb_syscall_rule *rule, unsigned flags)
-{
-    if (csb_syscall_is_asked(rule->name, flags)) {
-        return add_asked(context, number, rule);
-    }
-    if (!csb_syscall_is_told(rule)) {
-        return 0;
-    }
-    return rule->fate == CSB_NARROW ? add_checks(context, number, rule)
-                                    : add_action(context, number, TOLD);
-}
-
-/* Whether the tail tells of what add_checks() did not allow. */
-static int
-is_told_in_tail(const struct csb_syscall_rule *rule, unsigned flags)
-{
-    return rule->fate == CSB_NARROW && csb_syscall_is_told(rule) &&
-           !csb_syscall_is_asked(rule->name, flags);
-}
-
-/* What asks the host why a call failed; see denials.h. */
-static int
-add_question(scmp_filter_ctx context, unsigned flags)
-{
-    const struct scmp_arg_cmp is_question = {
-        .arg = 0,
-        .op = SCMP_CMP_MASKED_EQ,
-        .datum_a = UINT32_MAX,
-        .datum_b = CSB_QUESTION,
-    };
-    uint32_t action = flags & CSB_FILTER_LISTENER ? TOLD : SCMP_ACT_ALLOW;
-    return seccomp_rule_add_exact_array(context, action,
-                                        seccomp_syscall_resolve_name("prctl"),
-                                        1, &is_question);
-}
-
-/* --- rules of either ------------------------------------------------------
- */
-
 /* Whether the filter lets all of these calls pass, as the listener's holds
  * up those that are denied. */
 static int
@@ -189,9 +87,9 @@ is_left_to_listener(const struct csb_syscall_rule *rule, unsigned flags)
            !csb_syscall_is_asked(rule->name, flags);
 }
 
-/* Whether the filter says nothing of these calls, as that of the zygote, which
- * says the rest, has all to say. */
-static bool
+/* Whether the filter says nothing of these calls, as that of the zygote says
+ * all that there is to say. */
+static int
 is_left_to_zygote(const struct csb_syscall_rule *rule, unsigned flags)
 {
     static const char *const setup[] = {
@@ -201,217 +99,345 @@ is_left_to_zygote(const struct csb_syscall_rule *rule, unsigned flags)
     };
     for (unsigned i = 0; i < CSB_SETUP_CALL_COUNT; i++) {
         if (strcmp(rule->name, setup[i]) == 0) {
-            return false;
+            return 0;
         }
     }
     return (flags & CSB_FILTER_OWN) != 0;
 }
 
-static int
-add_rule(scmp_filter_ctx context, int number,
-         const struct csb_syscall_rule *rule, unsigned flags)
-{
-    if (is_left_to_zygote(rule, flags) ||
-        (flags & CSB_FILTER_OWN && rule->fate != CSB_NARROW)) {
-        return 0; /* the latter stand in the tail */
-    }
-    if (flags & CSB_FILTER_LISTENER) {
-        return add_listened(context, number, rule, flags);
-    }
-    if (is_left_to_listener(rule, flags)) {
-        return add_action(context, number, SCMP_ACT_ALLOW);
-    }
-    return rule->fate == CSB_NARROW
-               ? add_checks(context, number, rule)
-               : add_action(context, number, action_of(rule->fate, rule->err));
-}
+/* --- what becomes of each call -------------------------------------------
+ */
 
-static int
-add_rules(scmp_filter_ctx context, unsigned flags)
+/* A fork, and not a thread: the host decides.  (Flags that it may not have the
+ * other filter refuses.)  In a register, no other thread can change them. */
+static const struct csb_arg_check is_process[] = {
+    {{{0, CLONE_THREAD, 0}}, CSB_ERRNO, EPERM}, /* told, see below */
+    {{{0, 0, 0}}, 0, 0},
+};
+
+static void
+decide_listened(const struct csb_syscall_rule *rule, unsigned flags,
+                struct call *ret_call)
 {
-    for (const struct csb_syscall_group *group = csb_syscall_groups;
-         group->name != NULL; group++) {
-        if (!csb_syscall_group_applies(group, flags)) {
-            continue;
+    if (csb_syscall_is_asked(rule->name, flags)) {
+        if (rule->fate == CSB_NARROW) { /* clone */
+            ret_call->checks = is_process;
+            ret_call->rest = SECCOMP_RET_ALLOW;
+        } else {
+            ret_call->rest = SECCOMP_RET_USER_NOTIF;
         }
-        for (const struct csb_syscall_rule *rule = group->rules;
-             rule->name != NULL; rule++) {
-            const struct csb_syscall_rule own =
-                csb_syscall_rule_for(flags, rule);
-            int number;
-            int result = resolve(group, &own, &number);
-            if (result == 0 && number >= 0) {
-                result = add_rule(context, number, &own, flags);
-            }
-            if (result < 0) {
-                return result;
-            }
-        }
+    } else if (csb_syscall_is_told(rule)) {
+        ret_call->checks = rule->checks;
+        ret_call->rest = SECCOMP_RET_USER_NOTIF;
+    } else {
+        /* What this one does not hold up is the other's to decide. */
+        ret_call->rest = SECCOMP_RET_ALLOW;
     }
-    return 0;
-}
-
-/* Reads back what libseccomp exports, which goes to a descriptor only. */
-static int
-export_program(scmp_filter_ctx context, struct program *program)
-{
-    __attribute__((cleanup(csb_close))) int fd = -1;
-    int result = csb_store_create("csandbox-filter", &fd);
-    if (result < 0) {
-        return result;
-    }
-    result = seccomp_export_bpf(context, fd);
-    if (result < 0) {
-        return result;
-    }
-    size_t room = BPF_MAXINSNS * sizeof *program->code;
-    ssize_t got = pread(fd, program->code, room, 0);
-    if (got < 0) {
-        return -errno;
-    }
-    if (got == 0 || got % sizeof *program->code != 0) {
-        return -EIO;
-    }
-    program->length = (unsigned)(got / sizeof *program->code);
-    return 0;
-}
-
-static int
-emit(struct program *program, struct sock_filter instruction)
-{
-    /* One program that fills all the room may have been cut short. */
-    if (program->length >= BPF_MAXINSNS) {
-        return -E2BIG;
-    }
-    program->code[program->length++] = instruction;
-    return 0;
 }
 
 static void
-redirect_unknown(struct program *program)
+decide(const struct csb_syscall_rule *rule, unsigned flags,
+       struct call *ret_call)
 {
-    for (unsigned at = 0; at < program->length; at++) {
-        struct sock_filter *code = &program->code[at];
-        if (code->code == (BPF_RET | BPF_K) && code->k == UNKNOWN) {
-            /* Jumps count from the next instruction. */
-            *code = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA,
-                                                 program->length - at - 1);
-        } else if (code->code == (BPF_RET | BPF_K) && code->k == TOLD) {
-            code->k = SECCOMP_RET_USER_NOTIF;
-        }
-    }
-}
-
-static int
-emit_answer(struct program *program, int number, uint32_t action)
-{
-    int result =
-        emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-                                                   (unsigned)number, 0, 1));
-    if (result < 0) {
-        return result;
-    }
-    return emit(program,
-                (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
-}
-
-/* Of what no check has matched. */
-static int
-emit_rest(struct program *program, int number,
-          const struct csb_syscall_rule *rule, unsigned flags)
-{
+    /* Where each prctl() is denied, so is the question. */
+    ret_call->asks =
+        (flags & CSB_FILTER_LISTENER ||
+         (flags & CSB_FILTER_NOTIFY && rule->fate == CSB_NARROW)) &&
+        strcmp(rule->name, "prctl") == 0;
+    ret_call->checks = NULL;
     if (flags & CSB_FILTER_LISTENER) {
-        return is_told_in_tail(rule, flags)
-                   ? emit_answer(program, number, SECCOMP_RET_USER_NOTIF)
-                   : 0;
+        decide_listened(rule, flags, ret_call);
+    } else if (is_left_to_listener(rule, flags)) {
+        ret_call->rest = SECCOMP_RET_ALLOW;
+    } else if (rule->fate != CSB_NARROW) {
+        ret_call->rest = action_of(rule->fate, rule->err);
+    } else {
+        ret_call->checks = rule->checks;
+        ret_call->rest = rule->err == CSB_ELSE_TRAP
+                             ? action_of(CSB_TRAP, 0)
+                             : action_of(CSB_ERRNO, rule->err);
     }
-    if (is_left_to_listener(rule, flags) || is_left_to_zygote(rule, flags)) {
-        return 0;
-    }
-    if (rule->fate != CSB_NARROW) {
-        return emit_answer(program, number, action_of(rule->fate, rule->err));
-    }
-    return emit_answer(program, number,
-                       rule->err == CSB_ELSE_TRAP ? SCMP_ACT_TRAP
-                                                  : SCMP_ACT_ERRNO(rule->err));
 }
 
 static int
-emit_tail(struct program *program, unsigned flags)
+add_group(const struct csb_syscall_group *group, unsigned flags,
+          struct calls *calls)
 {
-    int result =
-        emit(program,
-             (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                          offsetof(struct seccomp_data, nr)));
+    for (const struct csb_syscall_rule *rule = group->rules;
+         rule->name != NULL; rule++) {
+        const struct csb_syscall_rule own = csb_syscall_rule_for(flags, rule);
+        int number;
+        int result = resolve(group, &own, &number);
+        if (result < 0) {
+            return result;
+        }
+        if (number < 0 || is_left_to_zygote(&own, flags)) {
+            continue;
+        }
+        if (calls->count == CALLS_MAX) {
+            return -E2BIG;
+        }
+        struct call *call = &calls->call[calls->count++];
+        call->number = (unsigned)number;
+        decide(&own, flags, call);
+    }
+    return 0;
+}
+
+static int
+by_number(const void *left, const void *right)
+{
+    unsigned a = ((const struct call *)left)->number;
+    unsigned b = ((const struct call *)right)->number;
+    return (a > b) - (a < b);
+}
+
+static int
+list_calls(unsigned flags, struct calls *ret_calls)
+{
     for (const struct csb_syscall_group *group = csb_syscall_groups;
          group->name != NULL; group++) {
         if (!csb_syscall_group_applies(group, flags)) {
             continue;
         }
-        for (const struct csb_syscall_rule *rule = group->rules;
-             rule->name != NULL && result == 0; rule++) {
-            const struct csb_syscall_rule own =
-                csb_syscall_rule_for(flags, rule);
-            int number = seccomp_syscall_resolve_name(own.name);
-            if ((own.fate == CSB_NARROW || flags & CSB_FILTER_OWN) &&
-                number >= 0) {
-                result = emit_rest(program, number, &own, flags);
-            }
+        int result = add_group(group, flags, ret_calls);
+        if (result < 0) {
+            return result;
         }
     }
-    if (result < 0) {
-        return result;
+    /* Each of the set-up, or the guest could make what is in no table. */
+    if (flags & CSB_FILTER_OWN && ret_calls->count != CSB_SETUP_CALL_COUNT) {
+        return -ENOENT;
     }
-    /* What the listener's does not hold up is the other's to decide, and what
-     * is not of the set-up the zygote's. */
-    uint32_t rest = flags & (CSB_FILTER_LISTENER | CSB_FILTER_OWN)
-                        ? SCMP_ACT_ALLOW
-                        : UNKNOWN;
-    return emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, rest));
+    qsort(ret_calls->call, ret_calls->count, sizeof *ret_calls->call,
+          by_number);
+    return 0;
 }
 
 static int
-fill_context(scmp_filter_ctx context, unsigned flags)
+is_simple(const struct call *call)
 {
-    /* x32 and int 0x80 number the calls otherwise: they die. */
-    int result = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH,
-                                  SCMP_ACT_KILL_PROCESS);
-    if (result == 0) {
-        /* 2: a binary tree, not a list. */
-        result = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    return call->checks == NULL && !call->asks;
+}
+
+static void
+append_range(struct calls *calls, const struct call *call)
+{
+    if (calls->range_count > 0) {
+        const struct call *last = &calls->range[calls->range_count - 1];
+        if (is_simple(last) && is_simple(call) && last->rest == call->rest) {
+            return; /* it goes on */
+        }
     }
-    if (result == 0) {
-        result = add_rules(context, flags);
+    calls->range[calls->range_count++] = *call;
+}
+
+static int
+make_ranges(unsigned flags, struct calls *calls)
+{
+    struct call unknown = {.rest =
+                               flags & (CSB_FILTER_LISTENER | CSB_FILTER_OWN)
+                                   ? SECCOMP_RET_ALLOW
+                                   : action_of(CSB_ERRNO, ENOSYS)};
+    for (unsigned i = 0; i < calls->count; i++) {
+        const struct call *call = &calls->call[i];
+        if (call->number < unknown.number) {
+            return -EEXIST; /* twice in the table, a mistake */
+        }
+        if (call->number > unknown.number) {
+            append_range(calls, &unknown);
+        }
+        append_range(calls, call);
+        unknown.number = call->number + 1;
     }
-    if (result == 0 && flags & (CSB_FILTER_NOTIFY | CSB_FILTER_LISTENER)) {
-        result = add_question(context, flags);
+    append_range(calls, &unknown);
+    return 0;
+}
+
+/* --- the program -----------------------------------------------------------
+ */
+
+static void
+emit(struct program *program, struct sock_filter instruction)
+{
+    if (program->length == BPF_MAXINSNS) {
+        program->full = 1;
+        return;
     }
-    return result;
+    program->code[program->length++] = instruction;
+}
+
+static void
+emit_return(struct program *program, uint32_t action)
+{
+    emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+static void
+emit_load(struct program *program, size_t at)
+{
+    emit(program,
+         (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)at));
+}
+
+/* Goes on if half of an argument is as it shall be, else jumps to what is not
+ * known yet. */
+static void
+emit_half(struct program *program, size_t at, uint32_t mask, uint32_t value)
+{
+    if (mask == 0) {
+        return;
+    }
+    emit_load(program, at);
+    if (mask != UINT32_MAX) {
+        emit(program,
+             (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask));
+    }
+    emit(program,
+         (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 0));
+}
+
+static void
+emit_check(struct program *program, const struct csb_arg_check *check,
+           uint32_t action)
+{
+    unsigned begin = program->length;
+    for (unsigned i = 0; i < CSB_TESTS_MAX && check->all[i].mask != 0; i++) {
+        const struct csb_arg_test *test = &check->all[i];
+        /* Both machines that we know keep the lower half first. */
+        size_t at = offsetof(struct seccomp_data, args) + 8 * test->arg;
+        emit_half(program, at + 4, (uint32_t)(test->mask >> 32),
+                  (uint32_t)(test->value >> 32));
+        emit_half(program, at, (uint32_t)test->mask, (uint32_t)test->value);
+    }
+    emit_return(program, action);
+    for (unsigned at = begin; at < program->length; at++) {
+        struct sock_filter *code = &program->code[at];
+        if (code->code == (BPF_JMP | BPF_JEQ | BPF_K)) {
+            /* Jumps count from the next instruction. */
+            code->jf = (unsigned char)(program->length - at - 1);
+        }
+    }
+}
+
+/* The cell asks the host why a call failed; see denials.h. */
+static void
+emit_question(struct program *program, unsigned flags)
+{
+    const struct csb_arg_check question = {
+        {{0, UINT32_MAX, CSB_QUESTION}}, CSB_ALLOW, 0};
+    emit_check(program, &question,
+               flags & CSB_FILTER_LISTENER ? SECCOMP_RET_USER_NOTIF
+                                           : SECCOMP_RET_ALLOW);
+}
+
+static void
+emit_range(struct program *program, const struct call *call, unsigned flags)
+{
+    if (call->asks) {
+        emit_question(program, flags);
+    }
+    for (const struct csb_arg_check *check = call->checks;
+         check != NULL && check->all[0].mask != 0; check++) {
+        emit_check(program, check,
+                   check == is_process ? SECCOMP_RET_USER_NOTIF
+                                       : action_of(check->fate, check->err));
+    }
+    emit_return(program, call->rest);
+}
+
+/* Lets the instruction at a place skip all behind it, if the number is not
+ * below.  A conditional jump goes no further than 255. */
+static void
+set_skip(struct program *program, unsigned at)
+{
+    unsigned size = program->length - at - 1;
+    struct sock_filter *code = &program->code[at];
+    if (size <= UINT8_MAX) {
+        code->jt = (unsigned char)size;
+        return;
+    }
+    emit_return(program, 0); /* room for one more */
+    if (program->full) {
+        return;
+    }
+    memmove(code + 2, code + 1, size * sizeof *code);
+    code[0].jf = 1;
+    code[1] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, size);
+}
+
+/* Recursion, but a step deeper only for twice as many. */
+static void
+emit_tree(struct program *program, const struct call *ranges, unsigned count,
+          unsigned flags)
+{
+    if (count == 1) {
+        emit_range(program, ranges, flags);
+        return;
+    }
+    unsigned half = count / 2, at = program->length;
+    emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K,
+                                               ranges[half].number, 0, 0));
+    emit_tree(program, ranges, half, flags);
+    if (!program->full) {
+        set_skip(program, at);
+    }
+    emit_tree(program, ranges + half, count - half, flags);
+}
+
+/* x32 and int 0x80 number the calls otherwise: they die. */
+static void
+emit_head(struct program *program)
+{
+    emit_load(program, offsetof(struct seccomp_data, arch));
+    emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                               seccomp_arch_native(), 1, 0));
+    emit_return(program, SECCOMP_RET_KILL_PROCESS);
+    emit_load(program, offsetof(struct seccomp_data, nr));
+#ifdef __x86_64__
+    emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K,
+                                               X32_BIT, 0, 2));
+    emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                               NO_CALL, 1, 0));
+    emit_return(program, SECCOMP_RET_KILL_PROCESS);
+#endif
+}
+
+static void
+free_program(struct program *program)
+{
+    free(program->code);
+}
+
+static void
+free_calls(struct calls **calls)
+{
+    free(*calls);
 }
 
 int
 csb_filter_compile(unsigned flags, struct sock_filter **ret_program,
                    unsigned short *ret_length)
 {
-    __attribute__((cleanup(release_context))) scmp_filter_ctx context =
-        seccomp_init(UNKNOWN);
+    __attribute__((cleanup(free_calls))) struct calls *calls =
+        calloc(1, sizeof *calls);
     __attribute__((cleanup(free_program))) struct program program = {
         .code = calloc(BPF_MAXINSNS, sizeof *program.code),
     };
-    if (context == NULL || program.code == NULL) {
+    if (calls == NULL || program.code == NULL) {
         return -ENOMEM;
     }
-    int result = fill_context(context, flags);
+    int result = list_calls(flags, calls);
     if (result == 0) {
-        result = export_program(context, &program);
+        result = make_ranges(flags, calls);
     }
     if (result < 0) {
         return result;
     }
-    redirect_unknown(&program);
-    result = emit_tail(&program, flags);
-    if (result < 0) {
-        return result;
+    emit_head(&program);
+    emit_tree(&program, calls->range, calls->range_count, flags);
+    if (program.full) {
+        return -E2BIG;
     }
     *ret_program = program.code;
     program.code = NULL;

@@ -9,7 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
@@ -22,41 +22,68 @@
 /* Half of what a pipe has room for. */
 #define TRICKLE (CSB_CHUNK / 2)
 
+/* Room for so many bytes more; what finds none is dropped, and counted. */
 static int
-make_room(struct csb_stream *stream, size_t limit)
+make_room(struct csb_stream *stream, size_t more)
 {
-    if (stream->room > stream->size) {
+    if (stream->room - stream->size >= more) {
         return 1;
     }
-    size_t room = stream->room == 0 ? 4096 : stream->room * 2;
-    if (room > limit) {
-        room = limit;
+    /* As much as there is, at first: most guests print once. */
+    size_t room = stream->size + more;
+    if (stream->room > 0 && room < stream->room * 2) {
+        room = stream->room * 2;
     }
     char *data = realloc(stream->data, room);
     if (data == NULL) {
-        return 0; /* then it is dropped, and counted */
+        return 0;
     }
     stream->data = data;
     stream->room = room;
-    return room > stream->size;
+    return 1;
 }
 
-static void
-keep(struct csb_stream *stream, const char *data, size_t size, size_t limit)
+/* How much the pipe holds, at least 1, so that its end is seen. */
+static size_t
+ask_size(int fd)
 {
-    stream->total += size;
-    while (size > 0 && stream->kept < limit && make_room(stream, limit)) {
-        size_t part = stream->room - stream->size;
-        part = part < size ? part : size;
-        if (part > limit - stream->kept) {
-            part = (size_t)(limit - stream->kept);
-        }
-        memcpy(stream->data + stream->size, data, part);
-        stream->size += part;
-        stream->kept += part;
-        data += part;
-        size -= part;
+    int size = 0;
+    if (ioctl(fd, FIONREAD, &size) < 0 || size < 1) {
+        return 1;
     }
+    return (size_t)size;
+}
+
+/* read() of as much as a pipe holds, to nowhere. */
+static ssize_t
+drop(int fd)
+{
+    char nowhere[4096];
+    ssize_t got, all = 0;
+
+    do {
+        got = read(fd, nowhere, sizeof nowhere);
+        all += got > 0 ? got : 0;
+    } while (got == sizeof nowhere && all < CSB_CHUNK);
+    return all > 0 ? all : got;
+}
+
+/* read(), to where it is kept, or to nowhere beyond the limit. */
+static ssize_t
+read_some(struct csb_stream *stream, size_t limit)
+{
+    size_t size = ask_size(stream->fd), left = limit - stream->kept;
+
+    size = size < left ? size : left;
+    if (size == 0 || !make_room(stream, size)) {
+        return drop(stream->fd);
+    }
+    ssize_t got = read(stream->fd, stream->data + stream->size, size);
+    if (got > 0) {
+        stream->size += (size_t)got;
+        stream->kept += (size_t)got;
+    }
+    return got;
 }
 
 /* It has not come to its end, and what is missing would not be missed. */
@@ -75,7 +102,7 @@ take_in(struct csb_watch *watch, struct csb_stream *stream, size_t size)
 {
     int64_t now = csb_watch_clock();
 
-    keep(stream, watch->chunk, size, watch->output_limit);
+    stream->total += size;
     watch->lull = size < TRICKLE ? now + LULL : 0;
     if (watch->held == 0) {
         watch->held = now;
@@ -102,7 +129,7 @@ csb_streams_read(struct csb_watch *watch, struct csb_stream *stream)
         watch->held = 1; /* for long */
         return;
     }
-    ssize_t got = read(stream->fd, watch->chunk, CSB_CHUNK);
+    ssize_t got = read_some(stream, watch->output_limit);
     if (got > 0) {
         take_in(watch, stream, (size_t)got);
     } else if (got == 0) {

@@ -4,7 +4,7 @@
 
 #include "watch.h"
 
-/* One chunk, so that a flood leaves time for the rest. */
+/* What its pipe holds, so that a flood leaves time for the rest. */
 void csb_streams_read(struct csb_watch *watch, struct csb_stream *stream);
 
 /* Whether there is output that the caller must take now. */

@@ -48,7 +48,7 @@ enum csb_news {
 /* ns; a signal may come just before ppoll(), or to another thread. */
 #define CSB_SIGNAL_PERIOD 100000000ll
 
-/* Bytes that are read of a stream at once. */
+/* Bytes that a pipe holds. */
 #define CSB_CHUNK (64 * 1024)
 
 /* One of the guest's streams. */
@@ -76,7 +76,6 @@ struct csb_watch {
     int result;
     int wake;                     /* eventfd: cancel */
     struct csb_stream streams[2]; /* stdout, stderr */
-    char *chunk;                  /* malloc'd, CSB_CHUNK bytes, to read into */
     struct csb_outlet job;        /* frame and pickle, sent after READY */
     int store;                    /* memfd for a large result */
     size_t store_size;

@@ -1,0 +1,201 @@
+"""The first run of a program: what it imports, here and there, and that a
+cell which has not loaded all of our side answers as any other does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import csandbox
+from csandbox import bootstrap, zygotes
+
+PACKAGE = Path(csandbox.__file__).parent
+SLOW = (
+    *("asyncio", "cloudpickle", "collections", "concurrent.futures"),
+    *("contextlib", "dataclasses", "enum", "functools", "numpy", "pickle"),
+    *("re", "tempfile", "threading", "typing", "weakref"),
+)
+
+
+def outcome(program, path=PACKAGE.parent, **variables):
+    """Return what a program prints in a fresh Python without site."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=path,
+        env={**os.environ, "PYTHONPATH": str(path), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def first(source, **options):
+    """Return the result of a run that is the first of its zygote."""
+    zygotes.shutdown()
+    return csandbox.execute(source, **options)
+
+
+@pytest.mark.parametrize(
+    "use", ["", "csandbox.run", "csandbox.run('1 + 1')", "csandbox.Policy()"]
+)
+def test_a_first_run_imports_nothing_that_takes_long(use):
+    names = f"sorted({{*{SLOW!r}}} & {{*sys.modules}})"
+    program = f"import csandbox, sys; {use}\nprint({names})"
+    assert outcome(program) == "[]"
+
+
+# --- a cell that has not loaded the rest -------------------------------------
+
+PLAIN = [
+    "1 + 1",
+    "sum(range(10))",
+    "-1 << 100",
+    "0",
+    "-128",
+    "255",
+    "2 ** 2000",
+    "2 ** 3000",
+    "1 << 5_000_000 == 0",
+    "0.1 + 0.2",
+    "float('-inf')",
+    "None",
+    "True",
+    "not 1",
+    "''",
+    "'\\u00e9' * 70",
+    "chr(0xd800)",
+    "'a' * 70_000",
+    "b'ab' * 3",
+    "[x for x in range(3)]",
+    "{1: (2, 3.5)}",
+    "max((lambda x: x)(1), 2)",
+    "1j * 1j",
+    "",
+]
+
+
+@pytest.mark.parametrize("source", PLAIN)
+def test_its_values_are_those_of_any_other(source):
+    expected = eval(source or "None")
+    got = first(source).unwrap()
+    assert (type(got), got) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("undefined", "NameError"),
+        ("sum(", "SyntaxError"),
+        ("int('x')", "ValueError"),
+        ("'a' * 10 ** 12", "MemoryError"),
+        ("max()", "TypeError"),
+        ("(lambda f: f(f))(lambda f: f(f))", "RecursionError"),
+    ],
+)
+def test_its_errors_are_those_of_any_other(source, kind):
+    early, late = first(source).error, csandbox.execute(source).error
+    assert early.type_name == kind
+    assert (early.message, early.traceback) == (late.message, late.traceback)
+
+
+@pytest.mark.parametrize(
+    ("source", "stdout", "stderr"),
+    [
+        ("print(1)", "1\n", ""),
+        ("1 is 1", "", "SyntaxWarning"),
+        ("import sys\nprint(2, file=sys.stderr)", "", "2\n"),
+        ("__import__('traceback').print_stack()", "", "print_stack()"),
+        ("exit()", "", ""),
+        ("import pickle, mmap; mmap.mmap(-1, 4096).read(1)", "", ""),
+    ],
+)
+def test_what_it_prints_is_what_any_other_does(source, stdout, stderr):
+    early, late = first(source), csandbox.execute(source)
+    assert early.stdout == late.stdout == stdout
+    assert early.stderr == late.stderr
+    assert stderr in early.stderr
+    assert early.exit_code == late.exit_code
+
+
+def test_it_reaches_nothing_by_the_way_of_an_expression():
+    source = "[c for c in ().__class__.__base__.__subclasses__()] and 1"
+    assert first(source).value == 1  # not plain: by the rest of our side
+    assert first("x := 1").error.type_name == "SyntaxError"
+    assert first("(x := 1)").value == 1
+
+
+def test_its_inputs_outputs_and_functions_are_those_of_any_other():
+    assert first("x + 1", inputs={"x": 1}).value == 2
+    assert first("y = 2", outputs=("y",)).value == {"y": 2}
+    assert first(lambda: 3).value == 3
+    assert first("input()", stdin="in").value == "in"
+    assert first("__import__('os').environ['A']", env={"A": "b"}).value == "b"
+
+
+def test_an_idle_zygote_loads_the_rest_for_later_cells():
+    source = "import sys; 'cloudpickle' in sys.modules"
+    assert not first(source).value
+    for _ in range(200):
+        if csandbox.run(source):
+            return
+        csandbox.run("__import__('time').sleep(0.01)")
+    pytest.fail("it never did")
+
+
+# --- the byte code of our side -----------------------------------------------
+
+SWAPPED = ('True: b"\\x88"', 'True: b"\\x89"')
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Return the folder of a copy of the package without byte code."""
+    ignored = shutil.ignore_patterns("__pycache__", "native")
+    shutil.copytree(PACKAGE, tmp_path / "csandbox", ignore=ignored)
+    return tmp_path
+
+
+def caches(folder):
+    return {
+        path.name.partition(".")[0]
+        for path in (folder / "csandbox/__pycache__").glob("_guest*.pyc")
+    }
+
+
+TRUE = "import csandbox; print(csandbox.run('True'))"
+
+
+def test_a_start_leaves_byte_code_as_any_import_does(copied):
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
+    names = (bootstrap.FIRST_FILE, *bootstrap.GUEST_FILES)
+    assert {name[:-3] for name in names} <= caches(copied)
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
+
+
+def test_a_start_leaves_none_where_python_shall_not(copied):
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="1") == "True"
+    assert caches(copied) == set()
+
+
+def test_byte_code_counts_only_if_it_is_of_the_source(copied):
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
+    source = copied / "csandbox" / bootstrap.FIRST_FILE
+    text = source.read_text()
+    assert SWAPPED[0] in text
+    source.write_text(text.replace(*SWAPPED) + "# longer\n")
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "False"
+
+
+def test_broken_byte_code_does_not_count(copied):
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
+    folder = copied / "csandbox/__pycache__"
+    (path,) = folder.glob(f"{bootstrap.FIRST_FILE[:-3]}.*.pyc")
+    path.write_bytes(b"")
+    assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
