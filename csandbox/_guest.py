@@ -9,20 +9,16 @@ so that what a guest does to its own does not show here.
 
 import _ast
 import builtins
-import gc
-import io
 import linecache
 import mmap
 import os
 import pickle
-import signal
 import sys
-import time
 from os import _exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest_end import defer_logging, finish
+    from csandbox._guest_end import finish
     from csandbox._guest_errors import (
         NAME_LIMIT,
         PATH_LIMIT,
@@ -47,6 +43,14 @@ if TYPE_CHECKING:
     )
     from csandbox._guest_heavy import use_packages
     from csandbox._guest_mmap import share_by_files
+    from csandbox._guest_ready import (
+        _hooks,
+        is_settled,
+        reseed,
+        set_environment,
+        set_streams,
+        settle_heap,
+    )
     from csandbox._guest_store import Outgoing
     from csandbox._guest_tried import tried, watch
     from csandbox._guest_wait import stop_waiting, wait_awhile
@@ -79,21 +83,17 @@ _spare = [mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE)]
 def preload(names: str) -> None:
     """Import what every cell shall find imported, then settle the heap."""
     furnish()
-    for name in names.split(","):
-        if name:
-            __import__(name)
+    with _hooks:
+        for name in names.split(","):
+            if name:
+                __import__(name)
     # Their first use has side effects that cells would repeat.
     sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
     _Pickler(Outgoing(), False).dump(sample)
     if "numpy" in sys.modules:
         _values_code()
         use_packages()
-    defer_logging()
-    # Python 3.13 keeps the text of -c, which is the bootstrap's.
-    linecache.clearcache()
-    vars(linecache).get("_interactive_cache", {}).clear()
-    gc.collect()
-    gc.freeze()
+    settle_heap()
 
 
 def furnish() -> None:
@@ -107,17 +107,19 @@ def furnish() -> None:
     share_by_files()
 
 
-def main(live=None, begun=b"") -> None:
+def main(live=None, begun=b"", *, prepared=False) -> None:
     """Do the job that the host gives, and end the process.
 
     `live` is what a fork of the host has of it: objects, not their pickle;
-    `begun` is what has been read of the job.
+    `begun` is what has been read of the job; `prepared`, whether the pages
+    that jobs write to have been copied.
     """
     if live is not None:
         share_by_files()
-    _reseed()
-    _set_streams()
-    waited = live is None and not begun and wait_awhile()
+    reseed()
+    if not is_settled:
+        set_streams()
+    waited = live is None and not begun and wait_awhile(prepared)
     parts = [begun] if begun else []
     fulfil(
         lambda size: parts.pop() if parts else read_some(size),
@@ -137,7 +139,7 @@ def fulfil(read, live, *, waited) -> None:
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
         _exit(1)
-    if not waited or job["env"] != ENVIRONMENT:
+    if not (waited or is_settled) or job["env"] != ENVIRONMENT:
         set_environment(job["env"])
     kind, outgoing = perform(job)
     finish()
@@ -190,50 +192,6 @@ def _account(error):
 
 
 # --- the job -----------------------------------------------------------------
-
-
-def _reseed() -> None:
-    """Give this cell randomness of its own; `random` reseeds itself."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(list(os.urandom(64)))
-    ssl = sys.modules.get("_ssl")
-    if ssl is not None:
-        ssl.RAND_add(os.urandom(64), 64.0)
-    uuid = sys.modules.get("uuid")
-    if uuid is not None:
-        vars(uuid).update(_node=None, _last_timestamp=None)
-
-
-def set_environment(variables) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    if "TZ" in variables:
-        time.tzset()
-
-
-def _set_streams() -> None:
-    """Make the streams anew: the zygote's were of other files."""
-    for number, name, mode, errors in (
-        (0, "stdin", "r", "surrogateescape"),
-        (1, "stdout", "w", "backslashreplace"),
-        (2, "stderr", "w", "backslashreplace"),
-    ):
-        stream = _stream(name, number, mode, errors)
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _stream(name, descriptor, mode, errors):
-    raw = io.FileIO(descriptor, mode, closefd=False)
-    raw.name = f"<{name}>"
-    buffered = io.BufferedReader if mode == "r" else io.BufferedWriter
-    stream = io.TextIOWrapper(
-        buffered(raw), encoding="utf-8", errors=errors, line_buffering=True
-    )
-    vars(stream).update(mode=mode)
-    return stream
 
 
 def _do(job):

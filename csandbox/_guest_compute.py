@@ -161,7 +161,7 @@ def _fill_in_order(parts, end) -> None:
                 done, rest = done + count, rest[count:]
 
 
-def _never_wait():
+def _never_wait(_prepared):
     """Other calls than those of a job would be needed."""
     return False
 

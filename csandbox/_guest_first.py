@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from csandbox._guest import furnish, main, preload
+    from csandbox._guest_ready import be_example, settle
 
 RESULT_FD, JOB_FD, STORE_FD, INPUTS_FD = 3, 4, 5, 6
 FRAME_MAGIC = 0x46425343
@@ -99,6 +100,16 @@ def _import_piece() -> bool:
     return bool(_pieces)
 
 
+def improve(quietly: int) -> bool:
+    """Make cells cheaper, when all is imported; see settle()."""
+    return settle(quietly)
+
+
+def rehearse_as_cell() -> None:
+    """Do what cells do, in a fork of the zygote that ends then."""
+    be_example()
+
+
 def load_rest() -> None:
     """Load the other files of our side, of which main() is the cells'."""
     global _is_whole
@@ -118,10 +129,10 @@ def loaded(code: bytes) -> "CodeType":
 # --- in a cell ---------------------------------------------------------------
 
 
-def enter() -> None:
+def enter(prepared: bool) -> None:
     """Do the job of this cell, and end the process."""
     if _is_whole:
-        main()
+        main(prepared=prepared)
     alarm(IDLE_SECONDS)
     begun = read_some(PAGE)
     alarm(0)

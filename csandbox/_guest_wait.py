@@ -15,9 +15,17 @@ from os import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from csandbox._guest import finish, fulfil, set_environment
-    from csandbox._guest_first import ENVIRONMENT, IDLE_SECONDS, JOB_FD, header
+    from csandbox._guest import finish, fulfil
+    from csandbox._guest_first import (
+        ENVIRONMENT,
+        IDLE_SECONDS,
+        INLINE,
+        JOB_FD,
+        RESULT_FD,
+        header,
+    )
     from csandbox._guest_heavy import touch_packages
+    from csandbox._guest_ready import is_settled, set_environment
 
 _NAME = "<rehearsal>"
 _REHEARSAL = {
@@ -28,18 +36,19 @@ _REHEARSAL = {
     "outputs": None,
     "payload": b"",
     "stored": None,
+    "room": 0,
     "on_unsupported": "error",
 }
 
 
-def wait_awhile() -> bool:
+def wait_awhile(prepared) -> bool:
     """Get ready for a job, if there is none yet, and to end without one."""
     if select.select([JOB_FD], [], [], 0)[0]:
         return False
-    set_environment(ENVIRONMENT)
-    for source in ("x = 1\nx + 1", "1 + 1"):
-        _rehearse(source)
-    linecache.cache.pop(_NAME, None)
+    if not is_settled:
+        set_environment(ENVIRONMENT)
+    if not prepared:
+        rehearse(_write_nothing)
     touch_packages()
     signal.alarm(IDLE_SECONDS)
     return True
@@ -49,14 +58,31 @@ def stop_waiting() -> None:
     signal.alarm(0)
 
 
-def _rehearse(source) -> None:
-    """Touch what a job touches, while there is none: pages are copied now."""
-    global finish, write
-    real = finish, write
+def rehearse(writing) -> None:
+    """Touch what a job touches, while there is none: pages are copied now.
+
+    `writing` is called in the place of writing to the host.
+    """
+    for source in ("x = 1\nx + 1", "1 + 1"):
+        _rehearse(source, writing)
+    linecache.cache.pop(_NAME, None)
+
+
+def frame_of_rehearsal(source):
     job = {**_REHEARSAL, "source": source, "env": ENVIRONMENT}
     payload = marshal.dumps(job)
-    frame = header(1, len(payload), 0) + payload
-    write = _swallow
+    return header(1, len(payload), INLINE) + payload
+
+
+def _rehearse(source, writing) -> None:
+    global finish, write
+    real = finish, write
+    frame = frame_of_rehearsal(source)
+
+    def write(_descriptor, data):
+        writing(data)
+        return len(data)
+
     if atexit._ncallbacks():  # which may be called once only
         finish = _end_nothing
     fulfil(lambda _: frame, None, waited=True)
@@ -67,6 +93,5 @@ def _end_nothing():
     pass
 
 
-def _swallow(descriptor, data):
-    os.write(descriptor, b"")
-    return len(data)
+def _write_nothing(_data):
+    os.write(RESULT_FD, b"")

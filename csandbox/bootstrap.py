@@ -21,6 +21,7 @@ FIRST_FILE = "_guest_first.py"
 GUEST_FILES = (
     "_guest_errors.py",
     "_guest_mmap.py",
+    "_guest_ready.py",
     "_guest_store.py",
     "_guest_tried.py",
     "_guest_end.py",
@@ -74,8 +75,8 @@ _guest.update(
     CORE=_core, ENVIRONMENT={environment!r}, VALUES=_code({values!r}),
     REST=[*map(_code, {rest!r})], WHOLE={whole!r})
 sys.dont_write_bytecode, sys.pycache_prefix = True, None
-_core.serve(_guest["begin"])
-_guest["enter"]()
+_names = "begin", "improve", "rehearse_as_cell"
+_guest["enter"](_core.serve(*map(_guest.get, _names)))
 """
 
 

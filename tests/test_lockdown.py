@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import csandbox
 import hosts
 import support
-from csandbox import _csandbox, zygotes
+from csandbox import _csandbox, cells, zygotes
 from csandbox.errors import UnavailableError
 from support import LANDLOCK, SECCOMP, USERNS
 from test_source_rules import C_FILES, code
@@ -31,7 +32,16 @@ def asleep(source="print(1)", **options):
     """Run a guest that sleeps after it; yields the pids of zygote, init and
     cell, as the host sees them."""
     ready = Event()
-    with ThreadPoolExecutor(1) as pool:
+    template = support.template(options.get("without", ()))
+    zygotes.disarm()
+    while template in zygotes._registry.zygotes and hosts.children(
+        zygotes._registry.zygotes[template].pid
+    ):
+        time.sleep(0.01)
+    with (
+        mock.patch.object(cells, "wants_successor", return_value=False),
+        ThreadPoolExecutor(1) as pool,
+    ):
         run = pool.submit(
             support.run_guest,
             source + "\nimport time; time.sleep(1000)",
@@ -42,7 +52,6 @@ def asleep(source="print(1)", **options):
         run.add_done_callback(lambda _: ready.set())
         assert ready.wait(60)
         assert not run.done(), run.result()
-        template = support.template(options.get("without", ()))
         zygote = zygotes._registry.zygotes[template].pid
         pids = {
             status(pid)["NSpid"][-1]: pid for pid in hosts.children(zygote)

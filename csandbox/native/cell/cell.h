@@ -45,6 +45,7 @@ struct csb_cell {
     uint64_t size;         /* bytes of address space inherited */
     uint64_t data;         /* ... of private writable memory */
     uint64_t anonymous;    /* bytes that it holds of anonymous memory */
+    int filtered;          /* its zygote has the most part of its filter */
     int *listened;         /* set if the host listens to what is denied */
 };
 

@@ -54,7 +54,13 @@ csb_seccomp_load(const struct csb_cell *cell)
         .len = (unsigned short)plan->told_count,
         .filter = (struct sock_filter *)csb_plan_told(plan),
     };
-    struct sock_fprog *program = *cell->listened ? &told : &plain;
+    struct sock_fprog own = {
+        .len = (unsigned short)plan->own_count,
+        .filter = (struct sock_filter *)csb_plan_own(plan),
+    };
+    struct sock_fprog *program = !*cell->listened ? &plain
+                                 : cell->filtered ? &own
+                                                  : &told;
     /* prctl, not seccomp(2): the same, and older outer filters know it. */
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) < 0
                ? -errno

@@ -41,6 +41,7 @@ csb_plan_check(const struct csb_plan *plan, size_t size)
         !filter_inside(plan, plan->filter_at, plan->filter_count) ||
         !filter_inside(plan, plan->told_at, plan->told_count) ||
         !filter_inside(plan, plan->listener_at, plan->listener_count) ||
+        !filter_inside(plan, plan->own_at, plan->own_count) ||
         !string_inside(plan, plan->preload_at)) {
         return -EINVAL;
     }
@@ -77,6 +78,12 @@ const struct sock_filter *
 csb_plan_told(const struct csb_plan *plan)
 {
     return (const void *)((const char *)plan + plan->told_at);
+}
+
+const struct sock_filter *
+csb_plan_own(const struct csb_plan *plan)
+{
+    return (const void *)((const char *)plan + plan->own_at);
 }
 
 const struct sock_filter *

@@ -71,6 +71,8 @@ struct csb_plan {
     uint32_t told_at, told_count;
     uint32_t listener_at, listener_count;
     uint32_t filter_flags;
+    /* In the place of the former in cells of a zygote that has a filter. */
+    uint32_t own_at, own_count;
 };
 
 /* Checks that every offset and string lies inside the block.
@@ -94,8 +96,9 @@ const struct csb_view_entry *csb_plan_view(const struct csb_plan *plan);
 /* The first of plan->filter_count instructions. */
 const struct sock_filter *csb_plan_filter(const struct csb_plan *plan);
 
-/* The first of plan->told_count, of plan->listener_count instructions. */
+/* The first of plan->told_count, and so on, instructions. */
 const struct sock_filter *csb_plan_told(const struct csb_plan *plan);
+const struct sock_filter *csb_plan_own(const struct csb_plan *plan);
 const struct sock_filter *csb_plan_listener(const struct csb_plan *plan);
 
 /* 0, or -errno when the plan asks for this step to fail. */

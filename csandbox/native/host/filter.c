@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "../common/denials.h"
+#include "../common/setup_calls.h"
 #include "syscalls.h"
 
 #define CALLS_MAX 512
@@ -86,6 +87,24 @@ is_left_to_listener(const struct csb_syscall_rule *rule, unsigned flags)
            !csb_syscall_is_asked(rule->name, flags);
 }
 
+/* Whether the filter says nothing of these calls, as that of the zygote says
+ * all that there is to say. */
+static int
+is_left_to_zygote(const struct csb_syscall_rule *rule, unsigned flags)
+{
+    static const char *const setup[] = {
+#define X(name) #name,
+        CSB_SETUP_CALLS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < CSB_SETUP_CALL_COUNT; i++) {
+        if (strcmp(rule->name, setup[i]) == 0) {
+            return 0;
+        }
+    }
+    return (flags & CSB_FILTER_OWN) != 0;
+}
+
 /* --- what becomes of each call -------------------------------------------
  */
 
@@ -152,7 +171,7 @@ add_group(const struct csb_syscall_group *group, unsigned flags,
         if (result < 0) {
             return result;
         }
-        if (number < 0) {
+        if (number < 0 || is_left_to_zygote(&own, flags)) {
             continue;
         }
         if (calls->count == CALLS_MAX) {
@@ -186,6 +205,10 @@ list_calls(unsigned flags, struct calls *ret_calls)
             return result;
         }
     }
+    /* Each of the set-up, or the guest could make what is in no table. */
+    if (flags & CSB_FILTER_OWN && ret_calls->count != CSB_SETUP_CALL_COUNT) {
+        return -ENOENT;
+    }
     qsort(ret_calls->call, ret_calls->count, sizeof *ret_calls->call,
           by_number);
     return 0;
@@ -212,9 +235,10 @@ append_range(struct calls *calls, const struct call *call)
 static int
 make_ranges(unsigned flags, struct calls *calls)
 {
-    struct call unknown = {.rest = flags & CSB_FILTER_LISTENER
-                                       ? SECCOMP_RET_ALLOW
-                                       : action_of(CSB_ERRNO, ENOSYS)};
+    struct call unknown = {.rest =
+                               flags & (CSB_FILTER_LISTENER | CSB_FILTER_OWN)
+                                   ? SECCOMP_RET_ALLOW
+                                   : action_of(CSB_ERRNO, ENOSYS)};
     for (unsigned i = 0; i < calls->count; i++) {
         const struct call *call = &calls->call[i];
         if (call->number < unknown.number) {

@@ -97,7 +97,7 @@ static PyMethodDef methods[] = {
     {"open_region", csb_region_open_method, METH_VARARGS, csb_region_open_doc},
     {"refuse_files", csb_refuse_files_method, METH_NOARGS,
      csb_refuse_files_doc},
-    {"serve", csb_serve_method, METH_O, csb_serve_doc},
+    {"serve", csb_serve_method, METH_VARARGS, csb_serve_doc},
     {"syscalls", csb_tables_syscalls, METH_VARARGS, csb_tables_syscalls_doc},
     {"try_cgroup", try_cgroup, METH_O, try_cgroup_doc},
     {NULL, NULL, 0, NULL},

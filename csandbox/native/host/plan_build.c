@@ -153,6 +153,11 @@ append_filters(struct block *block, struct csb_plan *plan)
                       &plan->told_count) < 0) {
         return -1;
     }
+    if (!plan->several && !plan->compute && !csb_plan_is_bare(plan) &&
+        append_filter(block, flags | CSB_FILTER_NOTIFY | CSB_FILTER_OWN,
+                      &plan->own_at, &plan->own_count) < 0) {
+        return -1;
+    }
     return append_filter(block, flags | CSB_FILTER_LISTENER,
                          &plan->listener_at, &plan->listener_count);
 }

@@ -62,6 +62,8 @@ enum csb_filter_flag {
     CSB_FILTER_NOTIFY = 4,      /* the host listens to what is denied: the
                                    filter that lets that pass */
     CSB_FILTER_LISTENER = 16,   /* ... and that which holds it up */
+    CSB_FILTER_OWN = 32,        /* ... what a cell needs of the former, if its
+                                   zygote has let it pass setup_calls.h */
     CSB_FILTER_SHARED_PIDS = 8, /* there is no PID namespace of the run's */
 };
 

@@ -11,4 +11,9 @@
 int csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
             const struct csb_request *request, int *fds);
 
+/* Forks: the pid, 0 in the child, or -errno.  The child calls
+ * csb_arm_forked() before anything of Python's. */
+pid_t csb_arm_fork(const struct csb_zygote *zygote);
+void csb_arm_forked(const struct csb_zygote *zygote);
+
 #endif

@@ -13,18 +13,24 @@
 #include "../common/fdio.h"
 #include "arm.h"
 #include "denied.h"
+#include "pages.h"
 
 const char csb_serve_doc[] = PyDoc_STR(
-    "serve(preload, /)\n--\n\n"
+    "serve(preload, settle, rehearse, /)\n--\n\n"
     "Be a zygote: confine this process, call preload(names) with the\n"
     "comma-separated names of the packages to import, and fork a cell for\n"
     "each request of the host.  While there is none, call preload(None),\n"
-    "until that returns what is false.  Returns None in each cell, locked\n"
-    "down; never in the zygote, which ends with its host.");
+    "until that returns what is false; then settle(quietly), which says\n"
+    "whether forks can do without Python's hooks; in a fork of its own\n"
+    "rehearse() does what cells will.  Returns in each cell, locked down,\n"
+    "whether the pages that jobs write to are copied; never in the zygote,\n"
+    "which ends with its host.");
 
 /* Without a request before the first, and between two. */
 #define IDLE_MS 30
 #define PAUSE_MS 2
+/* After so many requests it is worth to keep some others waiting. */
+#define BUSY 20
 
 /* Fixed places in the poll set; the runs' status sockets follow. */
 enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
@@ -113,21 +119,62 @@ csb_serve_report_exception(uint32_t step, struct csb_report *ret_report)
     Py_XDECREF(traceback);
 }
 
+/* What Python does for us.  A fork of the host has none, as it has imported
+ * what it wants. */
+struct helpers {
+    PyObject *preload, *settle, *rehearse;
+};
+
 /* While nothing is asked of it, the zygote imports what cells may need, one
  * thing after another, which would take longer than the rest of a start.
  * Whether there is more.  A failure is the cells' to meet. */
 static int
-preload_idly(PyObject *function)
+preload_idly(const struct helpers *helpers)
 {
-    PyObject *result = PyObject_CallOneArg(function, Py_None);
+    PyObject *result = PyObject_CallOneArg(helpers->preload, Py_None);
     int more = result != NULL && PyObject_IsTrue(result) > 0;
     PyErr_Clear();
     Py_XDECREF(result);
     return more;
 }
 
+/* Those of its cells that can fork need Python's hooks themselves, and a bare
+ * one has a number of its own. */
 static int
-preload(const struct csb_zygote *zygote, PyObject *function,
+settle(const struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    const int quietly =
+        !zygote->plan->several && !csb_plan_is_bare(zygote->plan);
+    PyObject *result = PyObject_CallFunction(helpers->settle, "i", quietly);
+    int quiet = result == Py_True;
+    PyErr_Clear();
+    Py_XDECREF(result);
+    return quiet;
+}
+
+/* What makes cells cheaper, and takes as long as several of them. */
+static void
+improve(struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    zygote->quiet = settle(zygote, helpers);
+    csb_close(&zygote->copying);
+    zygote->copying = csb_pages_copy_early(zygote, helpers->rehearse);
+    csb_filtered_begin(zygote);
+}
+
+/* Of what an idle zygote does, one piece; whether there is more. */
+static int
+use_pause(struct csb_zygote *zygote, const struct helpers *helpers)
+{
+    if (preload_idly(helpers)) {
+        return 1;
+    }
+    improve(zygote, helpers);
+    return 0;
+}
+
+static int
+preload(const struct csb_zygote *zygote, const struct helpers *helpers,
         struct csb_report *ret_report)
 {
     int fault = csb_plan_fault(zygote->plan, CSB_STEP_PRELOAD);
@@ -135,11 +182,11 @@ preload(const struct csb_zygote *zygote, PyObject *function,
         csb_report_fill(CSB_STEP_PRELOAD, -fault, 0, NULL, ret_report);
         return fault;
     }
-    if (function == NULL) {
+    if (helpers == NULL) {
         return 0; /* a fork of the host, which has imported what it wants */
     }
     PyObject *result = PyObject_CallFunction(
-        function, "s",
+        helpers->preload, "s",
         csb_plan_string(zygote->plan, zygote->plan->preload_at));
     if (result == NULL) {
         csb_serve_report_exception(CSB_STEP_PRELOAD, ret_report);
@@ -170,7 +217,7 @@ close_log(void)
 }
 
 static void
-set_up(struct csb_zygote *zygote, PyObject *preload_function)
+set_up(struct csb_zygote *zygote, const struct helpers *helpers)
 {
     struct csb_report report;
 
@@ -181,7 +228,7 @@ set_up(struct csb_zygote *zygote, PyObject *preload_function)
         result = confine(zygote, &report);
     }
     if (result == 0) {
-        result = preload(zygote, preload_function, &report);
+        result = preload(zygote, helpers, &report);
     }
     csb_boot_watch_host(0);
     if (result == 0) {
@@ -298,16 +345,17 @@ drain_signals(int signals)
 /* A fork of the host has only one run to see to its end. */
 static int
 is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
-        int asked)
+        unsigned asked)
 {
-    return zygote->forked && asked && runs->count == 0;
+    return zygote->forked && asked > 0 && runs->count == 0;
 }
 
 /* Returns in a cell only. */
 static void
-serve(struct csb_zygote *zygote, PyObject *preload_function)
+serve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    int timeout = zygote->forked ? -1 : IDLE_MS, asked = 0;
+    int timeout = zygote->forked ? -1 : IDLE_MS;
+    unsigned asked = 0;
     struct csb_runs *runs;
     struct pollfd *events = NULL;
 
@@ -324,7 +372,7 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
             continue; /* EINTR: stopped and continued */
         }
         if (ready == 0) {
-            timeout = preload_idly(preload_function) ? 0 : -1;
+            timeout = use_pause(zygote, helpers) ? 0 : -1;
             continue;
         }
         if (events[POLL_HOST].revents != 0) {
@@ -346,7 +394,11 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
             }
         }
         if (events[POLL_CONTROL].revents != 0) {
-            asked = 1;
+            if (++asked == BUSY && timeout >= 0) {
+                while (use_pause(zygote, helpers)) {
+                }
+                timeout = -1; /* there may never be a pause */
+            }
             /* A first cell is at work, and the host about to want the next. */
             timeout = timeout < 0 ? -1 : PAUSE_MS;
             if (take_request(zygote, runs, CSB_ZYGOTE_CONTROL) == 1) {
@@ -361,15 +413,20 @@ serve(struct csb_zygote *zygote, PyObject *preload_function)
 }
 
 PyObject *
-csb_serve_method(PyObject *module, PyObject *preload_function)
+csb_serve_method(PyObject *module, PyObject *args)
 {
+    struct helpers helpers;
     struct csb_zygote zygote = {
-        .self = -1, .proc = -1, .statm = -1, .signals = -1};
+        .self = -1, .proc = -1, .statm = -1, .signals = -1, .copying = -1};
 
     (void)module;
-    set_up(&zygote, preload_function);
-    serve(&zygote, preload_function);
-    Py_RETURN_NONE;
+    if (!PyArg_ParseTuple(args, "OOO", &helpers.preload, &helpers.settle,
+                          &helpers.rehearse)) {
+        return NULL;
+    }
+    set_up(&zygote, &helpers);
+    serve(&zygote, &helpers);
+    return PyBool_FromLong(zygote.copying >= 0);
 }
 
 /* Nobody may find its number given to another process while the host does
@@ -387,8 +444,12 @@ await_end(void)
 void
 csb_serve_forked(int result, const struct csb_report *report)
 {
-    struct csb_zygote zygote = {
-        .self = -1, .proc = -1, .statm = -1, .signals = -1, .forked = 1};
+    struct csb_zygote zygote = {.self = -1,
+                                .proc = -1,
+                                .statm = -1,
+                                .signals = -1,
+                                .copying = -1,
+                                .forked = 1};
 
     if (result < 0) {
         tell_host(report);

@@ -4,10 +4,11 @@
 
 #include "../host/module.h"
 
-/* serve(preload) -> None.  Confines this process, calls preload(names), says
- * READY, and forks a cell for every request; returns in each cell, locked
- * down, and never in the zygote, which ends with its host. */
-PyObject *csb_serve_method(PyObject *module, PyObject *preload);
+/* serve(preload, settle) -> None.  Confines this process, calls preload(names)
+ * and settle(quietly), says READY, and forks a cell for every request; returns
+ * in each cell, locked down, and never in the zygote, which ends with its
+ * host. */
+PyObject *csb_serve_method(PyObject *module, PyObject *args);
 extern const char csb_serve_doc[];
 
 /* The same in a fork of the host, adopted (forked.h), for one run: returns in

@@ -14,11 +14,14 @@
 
 struct csb_zygote {
     const struct csb_plan *plan;
-    int self;    /* pidfd of itself: the way back to its PID namespace */
-    int proc;    /* O_PATH on /proc, outside the view */
-    int statm;   /* /proc/self/statm */
-    int signals; /* signalfd of SIGCHLD */
-    int forked;  /* from the host, to serve one run; not PID 1 of anything */
+    int self;     /* pidfd of itself: the way back to its PID namespace */
+    int proc;     /* O_PATH on /proc, outside the view */
+    int statm;    /* /proc/self/statm */
+    int signals;  /* signalfd of SIGCHLD */
+    int copying;  /* for which pages are copied in forks; -1: there is none */
+    int filtered; /* it has the most part of its cells' filter */
+    int quiet;    /* forks need nothing of Python's */
+    int forked;   /* from the host, to serve one run; not PID 1 of anything */
     struct csb_landlock_paths paths;
     struct csb_receipt receipt; /* what it began with */
 };
@@ -31,6 +34,13 @@ int csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report);
 /* While on, a zygote whose host has died ends within a second, whatever it
  * is doing (importing a package, say).  Uses SIGALRM. */
 void csb_boot_watch_host(int on);
+
+/* --- filtered.c --------------------------------------------------------- */
+
+/* Loads of the cells' filter all that this zygote can live with, which takes
+ * ten times as long as what is left to them.  Where it cannot be done, each
+ * loads all of it. */
+void csb_filtered_begin(struct csb_zygote *zygote);
 
 /* --- identity.c --------------------------------------------------------- */
 
