@@ -31,6 +31,7 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from csandbox.light import importing
 from csandbox.policy import Policy
 from csandbox.result import Repr, Result, Violation
 
@@ -74,12 +75,13 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if sys.is_finalizing():
         raise Cancelled("the interpreter is shutting down")
-    if name == "warm":
-        from csandbox.warming import warm
+    with importing:
+        if name == "warm":
+            from csandbox.warming import warm
 
-        return warm
-    from csandbox.places import capacity, set_capacity
-    from csandbox.sandbox import execute, run
+            return warm
+        from csandbox.places import capacity, set_capacity
+        from csandbox.sandbox import execute, run
 
     globals().update(
         capacity=capacity, execute=execute, run=run, set_capacity=set_capacity

@@ -14,7 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["RLock", "get_ident", "is_main_thread", "suppress"]
+__all__ = ["RLock", "get_ident", "importing", "is_main_thread", "suppress"]
+
+# Held while modules of this package are imported late: in a fork of a process
+# in which another thread does so, Python would wait for that for ever.
+importing = RLock()
+os.register_at_fork(
+    before=importing.acquire,
+    after_in_parent=importing.release,
+    after_in_child=importing._at_fork_reinit,  # type: ignore[attr-defined]
+)
 
 
 def is_main_thread() -> bool:

@@ -310,12 +310,14 @@ def _start(
                 zygotes.discard(template, zygote)
             raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
+        last = attempt == zygotes.ATTEMPTS or places.are_closed()
         if lost and not outcome["ready"] and zygotes.answers(zygote, policy):
-            # It lives, but had no number free for this cell's descriptors.
-            raise zygotes.unavailable("init", EMFILE, "")
+            if last:
+                # It lives, but had no number free for a cell's descriptors.
+                raise zygotes.unavailable("init", EMFILE, "")
+            continue
         if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
             zygotes.discard(template, zygote)
-        last = attempt == zygotes.ATTEMPTS or places.are_closed()
         if not lost or outcome["begun"] or last:
             return outcome
         # The zygote was killed before the cell took its job: try another.

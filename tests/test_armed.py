@@ -195,7 +195,7 @@ def test_a_cell_without_a_job_ends_by_itself():
     found = program("""
 from csandbox import bootstrap
 bootstrap._TEXT = bootstrap._TEXT.replace(
-    '_core.serve', '_guest["IDLE_SECONDS"] = 3\\n_core.serve')
+    '_guest["enter"]', '_guest["IDLE_SECONDS"] = 3\\n_guest["enter"]')
 def living(): return len(hosts.marked(sys.argv[1]))
 csandbox.warm()
 (queue,) = pool._waiting.values()
@@ -485,8 +485,8 @@ def test_a_package_whose_use_fails_can_be_preloaded_all_the_same():
     found = program("""
 from csandbox import bootstrap
 bootstrap._TEXT = bootstrap._TEXT.replace(
-    "_core.serve", "sys.modules['pandas'] = sys\\n"
-    "sys.modules['numpy'] = sys\\n_core.serve")
+    '_guest["enter"]', "sys.modules['pandas'] = sys\\n"
+    "sys.modules['numpy'] = sys\\n" + '_guest["enter"]')
 hosts.show([csandbox.run("4"), csandbox.run("5")])
 """)
     assert found == [4, 5]

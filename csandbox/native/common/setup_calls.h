@@ -25,6 +25,7 @@
     X(seccomp)                                                                \
     X(sendmsg)                                                                \
     X(setns)                                                                  \
+    X(shutdown)                                                               \
     X(unshare)
 
 #define CSB_COUNT_SETUP_CALL(name) +1

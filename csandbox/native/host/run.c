@@ -177,14 +177,24 @@ ask_for_next(struct csb_watch *watch, int over)
 {
     RunObject *self =
         (RunObject *)((char *)watch - offsetof(RunObject, watch));
-    clear_watch(&self->next);
-    if (ask_for_like(self, over ? watch->status : self->control, &self->next) <
-        0) {
+    int result = -EPIPE;
+    self->next_is_left = over;
+    if (over) {
+        clear_watch(&self->next);
+        result = ask_for_like(self, watch->status, &self->next);
+    }
+    if (result == -EPIPE || result == -ECONNRESET) {
+        /* By now it is gone, or it is not over. */
+        csb_watch_close(&self->next);
+        clear_watch(&self->next);
+        result = ask_for_like(self, self->control, &self->next);
+        self->next_is_left = false;
+    }
+    if (result < 0) {
         csb_watch_close(&self->next); /* then there is none */
         return;
     }
     self->has_next = true;
-    self->next_is_left = over;
 }
 
 static RunObject *

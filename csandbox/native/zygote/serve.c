@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
@@ -277,6 +278,8 @@ take_left(struct csb_zygote *zygote, struct csb_runs *runs)
 {
     int socket;
     while ((socket = csb_runs_take_left(runs)) >= 0) {
+        /* From here on the host is told that it comes too late. */
+        (void)shutdown(socket, SHUT_RD); /* cannot fail */
         if (take_request(zygote, runs, socket) == 1) {
             return 1;
         }
