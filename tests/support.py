@@ -285,6 +285,17 @@ def descendants(pid):
     return found
 
 
+def left_behind(before, seconds=10.0):
+    """Return the processes that runs have left, once they had time to go."""
+    zygotes.disarm()
+    end = time.monotonic() + seconds
+    while True:
+        after = descendants(os.getpid()) - zygote_pids() - before
+        if not after or time.monotonic() > end:
+            return after
+        time.sleep(0.01)
+
+
 def zygote_pids():
     """Return the pids of this process's zygotes."""
     return {each.pid for each in zygotes._registry.zygotes.values()}

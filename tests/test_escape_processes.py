@@ -390,8 +390,7 @@ def test_a_daemon_dies_with_the_run():
     before = support.descendants(os.getpid()) | support.zygote_pids()
     result = support.run_guest(OUTLIVE, without={SECCOMP, LANDLOCK})
     assert result.error.code == 0
-    after = support.descendants(os.getpid()) - support.zygote_pids()
-    assert after - before == set()
+    assert support.left_behind(before) == set()
     assert result.usage.wall < 60
 
     denied = support.run_guest(OUTLIVE).error
@@ -451,8 +450,7 @@ def test_nothing_outlives_the_run(source):
     before = support.descendants(os.getpid()) | support.zygote_pids()
     result = support.run_guest(source, timeout=0.4)
     assert result.error is None or result.error.limit == "timeout"
-    after = support.descendants(os.getpid()) - support.zygote_pids()
-    assert after - before == set()
+    assert support.left_behind(before) == set()
 
 
 def test_a_flood_of_output_does_not_outrun_the_deadline():
