@@ -31,7 +31,6 @@ from csandbox.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from csandbox.light import importing
 from csandbox.policy import Policy
 from csandbox.result import Repr, Result, Violation
 
@@ -75,13 +74,12 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if sys.is_finalizing():
         raise Cancelled("the interpreter is shutting down")
-    with importing:
-        if name == "warm":
-            from csandbox.warming import warm
+    if name == "warm":
+        from csandbox.warming import warm
 
-            return warm
-        from csandbox.places import capacity, set_capacity
-        from csandbox.sandbox import execute, run
+        return warm
+    from csandbox.places import capacity, set_capacity
+    from csandbox.sandbox import execute, run
 
     globals().update(
         capacity=capacity, execute=execute, run=run, set_capacity=set_capacity

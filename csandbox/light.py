@@ -14,16 +14,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["RLock", "get_ident", "importing", "is_main_thread", "suppress"]
+__all__ = ["RLock", "get_ident", "is_main_thread", "suppress"]
 
-# Held while modules of this package are imported late: in a fork of a process
-# in which another thread does so, Python would wait for that for ever.
-importing = RLock()
-os.register_at_fork(
-    before=importing.acquire,
-    after_in_parent=importing.release,
-    after_in_child=importing._at_fork_reinit,  # type: ignore[attr-defined]
-)
+
+def _forget_half_imported() -> None:
+    """Let a fork import anew what another thread was importing.
+
+    Of that only the beginning is there, and Python would wait for the rest for
+    ever.  (A lock that forks wait for would have them run hooks after them
+    that were registered meanwhile, and not before them.)
+    """
+    importlib = sys.modules["_frozen_importlib"]
+    locks = getattr(importlib, "_module_locks", {})
+    for name, module in [*sys.modules.items()]:
+        spec = getattr(module, "__spec__", None)
+        if name.startswith("csandbox.") and getattr(
+            spec, "_initializing", False
+        ):
+            del sys.modules[name]
+            locks.pop(name, None)
+
+
+os.register_at_fork(after_in_child=_forget_half_imported)
 
 
 def is_main_thread() -> bool:

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 from csandbox import _csandbox, bootstrap, cgroups, guarantees
 from csandbox.errors import UnavailableError
-from csandbox.light import RLock, importing
+from csandbox.light import RLock
 from csandbox.remedies import remedy
 from csandbox.result import Record
 from csandbox.view import environment_view, roots, unused_uid
@@ -370,8 +370,7 @@ def _start(template: Template, whole: bool) -> Zygote:
 
 def _import_the_rest() -> None:
     """Import, while Python starts there, what the end of a run needs here."""
-    with importing:
-        from csandbox import endings, receipts, violations  # noqa: F401
+    from csandbox import endings, receipts, violations  # noqa: F401
 
 
 def _start_heir(template: Template) -> None:
