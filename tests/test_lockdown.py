@@ -401,6 +401,8 @@ for name in ('NICE', 'RTPRIO', 'CORE', 'MEMLOCK', 'MSGQUEUE', 'SIGPENDING',
         resource.setrlimit(number, (more, more))
     except ValueError:
         resource.setrlimit(number, (hard, hard))  # only some may raise it
+# The first cell of a zygote else is of one that has loaded less.
+csandbox.warm()
 guest = f'''
 import resource
 {{n: resource.getrlimit(getattr(resource, n)) for n in {names}}}

@@ -130,6 +130,7 @@ def test_no_more_cells_than_the_capacity_are_alive(capacity, most):
     """A hundred places are as good as no bound: then all are alive."""
     program = """
 import sys, threading, time, csandbox, hosts
+hosts.arm_none()
 csandbox.run("1")
 csandbox.set_capacity(int(sys.argv[2]))
 most = 0
@@ -328,6 +329,7 @@ def test_a_place_is_held_until_the_cell_is_gone():
     program = """
 import threading, csandbox, hosts
 from csandbox import cells
+hosts.arm_none()
 csandbox.set_capacity(1)
 csandbox.run("1")
 idle = hosts.steady_counts()["processes"]

@@ -125,7 +125,9 @@ value = [type(error).__name__, error.result.usage.run]
 def test_command_whose_output_nobody_reads_ends_its_guest():
     program = f"""
 import sys
+import hosts
 from csandbox.cli import main
+hosts.arm_none()
 sys.exit(main(["run", "--timeout", "1", "-c", {FLOOD!r}]))
 """
     read, write = os.pipe()
@@ -240,6 +242,7 @@ def test_run_may_be_killed_while_its_output_is_not_taken():
     assert (
         shown(f"""
 from csandbox import zygotes
+hosts.arm_none()
 def kill():
     time.sleep(0.5)
     for run in list(zygotes._registry.runs):
