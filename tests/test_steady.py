@@ -1,0 +1,133 @@
+"""Many runs, of many kinds and threads: none is refused, or sees another."""
+
+import pytest
+
+import hosts
+from csandbox import _csandbox
+
+PRELUDE = """
+import os, resource, sys, threading, time
+import csandbox, hosts
+"""
+
+
+def program(source, **options):
+    return hosts.run(PRELUDE + source, **options)
+
+
+# --- none is refused ---------------------------------------------------------
+
+
+def test_runs_in_many_threads_go_on_and_on_without_an_error():
+    """One in a thousand found no descriptor, when cells came and went."""
+    wrong, runs = program("""
+csandbox.warm()
+wrong, runs = [], [0] * 6
+end = time.monotonic() + 8
+def work(number):
+    while time.monotonic() < end:
+        try:
+            if csandbox.run("1+1") != 2: wrong.append("another value")
+        except BaseException as error:
+            wrong.append(repr(error))
+        runs[number] += 1
+threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+hosts.show([wrong[:5], min(runs)])
+""")
+    assert wrong == []
+    assert runs > 20
+
+
+def test_cells_that_wait_leave_room_where_a_user_may_have_few_processes():
+    """Eight kinds of cells, that would be 16 processes if all waited."""
+    if _csandbox.is_root():
+        return  # whose processes are not bounded
+    found = program("""
+def tasks():
+    "Count the tasks of this user."
+    count = 0
+    for pid in hosts.pids():
+        try:
+            if os.stat(f"/proc/{pid}").st_uid == os.getuid():
+                count += len(os.listdir(f"/proc/{pid}/task"))
+        except OSError:
+            pass  # it has gone
+    return count
+most = tasks() - 1 + 8
+resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+wrong = []
+for turn in range(3):
+    for kind in range(8):
+        try:
+            csandbox.run("1", memory=(100 << 20) + (kind << 20))
+        except csandbox.UnavailableError as error:
+            wrong.append([turn, kind, str(error)])
+hosts.show(wrong)
+""")
+    assert found == []
+
+
+@pytest.mark.parametrize("opened", [0, 24])
+def test_runs_go_on_after_the_host_has_closed_all_descriptors(opened):
+    """As a daemon does; what has their numbers then is not csandbox's."""
+    found = program(f"""
+csandbox.run("1")
+os.closerange(3, 256)
+files = [open(os.devnull) for _ in range({opened})]
+before = [os.fstat(file.fileno()) for file in files]
+values = [csandbox.run("2"), csandbox.run("3")]
+after = [os.fstat(file.fileno()) for file in files]
+hosts.show([values, after == before])
+""")
+    assert found == [[2, 3], True]
+
+
+# --- none sees another -------------------------------------------------------
+
+# Looks in the heap for what the zygote calls poll() with: one entry for each
+# of its runs, POLLRDHUP.  Two that the guest makes itself must be found.
+LOOKS = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+MARK = 3999
+read, write = os.pipe()
+def page(at):
+    if libc.write(write, at, 4096) == 4096:
+        return os.read(read, 4096)
+own = libc.malloc(48)
+ctypes.memmove(own, struct.pack("<ihh", MARK, 0x2000, 0) * 2, 16)
+at, pages = libc.sbrk(0) & ~4095, []
+while content := page(at := at - 4096):
+    pages.append(content)
+words = memoryview(b"".join(reversed(pages)))
+found = []
+for offset in range(0, len(words) - 8, 8):
+    number, *events = struct.unpack_from("<ihhihh", words, offset)
+    other = events.pop(2)
+    if events == [0x2000, 0, 0x2000, 0] and 0 < number < 4096 > other > 0:
+        found.append((number, other))
+found
+"""
+
+
+@pytest.mark.parametrize("others", [2, 9])
+def test_a_guest_finds_nothing_of_how_many_other_runs_there_are(others):
+    found = program(f"""
+looks = {LOOKS!r}
+csandbox.warm()
+def busy():
+    csandbox.run("import time; time.sleep(2)", timeout=20)
+threads = [threading.Thread(target=busy) for _ in range({others})]
+for thread in threads: thread.start()
+hosts.wait_until(lambda: csandbox.capacity().alive == {others})
+time.sleep(0.3)
+# Of kinds of which no cell waited, so that they see the zygote as it is.
+found = [csandbox.run(looks, memory=f"{{n}}M") for n in range(300, 303)]
+for thread in threads: thread.join()
+hosts.show(found)
+""")
+    assert found == [[[3999, 3999]]] * 3
