@@ -87,6 +87,9 @@ def preload(names: str) -> None:
         for name in names.split(","):
             if name:
                 __import__(name)
+    # What they print is no guest's, and the first cells would flush it.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     # Their first use has side effects that cells would repeat.
     sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
     _Pickler(Outgoing(), False).dump(sample)

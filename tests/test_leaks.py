@@ -259,7 +259,7 @@ def boot(zygote, seconds=60.0):
     return zygote
 def booted():
     return boot(make())
-good = {**zygotes._limits(Policy()), "store": 1 << 20, "inputs": None,
+good = {**zygotes.limits(Policy()), "store": 1 << 20, "inputs": None,
         "leaf": None, "place": None}
 def start(zygote, inputs=None):
     return zygote.start(**{**good, "inputs": inputs})
