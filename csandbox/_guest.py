@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         LARGE,
         SHORT,
         VALUES,
+        _known,
         _send,
         loaded,
         read_job,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     )
     from csandbox._guest_store import Outgoing
     from csandbox._guest_tried import tried, watch
-    from csandbox._guest_wait import stop_waiting, wait_awhile
+    from csandbox._guest_wait import wait_awhile
 
 HUGE = 2 * 1024 * 1024  # from here on it is worth reserving it
 ALIGNMENT = 64
@@ -87,6 +88,9 @@ def preload(names: str) -> None:
         for name in names.split(","):
             if name:
                 __import__(name)
+    # What they print is no guest's, and the first cells would flush it.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     # Their first use has side effects that cells would repeat.
     sample = [{"a": 1, "b": [2.5, "c", b"d"]}, (1, None, True), 2**40]
     _Pickler(Outgoing(), False).dump(sample)
@@ -133,8 +137,6 @@ def fulfil(read, live, *, waited) -> None:
     """Read the job, do it, and send what came of it."""
     try:
         job = read_job(read)
-        if waited:
-            stop_waiting()
         job["live"] = live
     except MemoryError:
         _send(FRAME_ERROR, _dump(_TOO_LARGE))
@@ -266,6 +268,11 @@ def _run_source(source, filename, namespace):
     """Run all statements; return the value of a last expression, or None."""
     flag = _ast.PyCF_ONLY_AST
     _remember_source(source, filename)
+    if _known:
+        value, raised = _known.pop()
+        if raised is None:
+            return value
+        raise raised
     if len(source) < SHORT and "\n" not in source:
         # Most are expressions, for which there is no need of their tree.
         try:

@@ -11,7 +11,6 @@ import gc
 import marshal
 import sys
 from _imp import _fix_co_filename
-from _signal import alarm  # type: ignore[import-not-found]
 from builtins import __dict__ as _guests_own
 from posix import _exit, read, write
 
@@ -63,6 +62,8 @@ REST: "list[bytes]" = []
 VALUES = b""
 WHOLE = False
 _is_whole = False
+# What a first expression gave or raised, which main() need not do again.
+_known: "list[tuple[object, BaseException | None]]" = []
 
 
 # --- in the zygote -----------------------------------------------------------
@@ -133,9 +134,8 @@ def enter(prepared: bool) -> None:
     """Do the job of this cell, and end the process."""
     if _is_whole:
         main(prepared=prepared)
-    alarm(IDLE_SECONDS)
+    await_job()
     begun = read_some(PAGE)
-    alarm(0)
     if int.from_bytes(begun[8:16], _order) == len(begun) - HEADER:
         answer = _plain_answer(marshal.loads(begun[HEADER:]))
         if answer is not None:
@@ -149,7 +149,7 @@ def enter(prepared: bool) -> None:
 def _plain_answer(job: "dict[str, Any]") -> "bytes | None":
     """Return the pickle of a plain expression's value, None of all else.
 
-    What it raises, and warns of, it would again: that is left to main().
+    What it warns of, it would again: that is left to main().
     """
     source = job.get("source", "\n")
     if len(source) > SHORT or "\n" in source or job.get("explain"):
@@ -157,12 +157,19 @@ def _plain_answer(job: "dict[str, Any]") -> "bytes | None":
     if job["outputs"] is not None or job["payload"] or job["stored"]:
         return None
     errors, sys.stderr = sys.stderr, _Noted()
+    value, raised = None, None
     try:
         code = compile(source, job["filename"], "eval")
-        if not _is_plain(code):
+        if not _is_plain(code) or sys.stderr.written:
             return None
-        value = eval(code, {"__builtins__": _guests_own})
-        return None if sys.stderr.written else _plain_pickle(value)
+        try:
+            value = eval(code, {"__builtins__": _guests_own})
+        except BaseException as error:
+            # As if it had been evaluated later, without this frame.
+            raised = error.with_traceback(error.__traceback__.tb_next)
+        if not sys.stderr.written:
+            _known.append((value, raised))
+        return None if raised or not _known else _plain_pickle(value)
     except BaseException:
         return None
     finally:
@@ -216,6 +223,12 @@ def read_job(some):
     if len(payload) < length:
         payload = _read_rest(payload, length)
     return marshal.loads(payload)  # from the host, which is trusted here
+
+
+def await_job():
+    """Wait for a job, and end without one."""
+    if not CORE.await_input(JOB_FD, IDLE_SECONDS):
+        _exit(0)
 
 
 def read_some(size):

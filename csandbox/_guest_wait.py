@@ -9,19 +9,18 @@ import atexit
 import linecache
 import marshal
 import os
-import select
-import signal
 from os import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox._guest import finish, fulfil
     from csandbox._guest_first import (
+        CORE,
         ENVIRONMENT,
-        IDLE_SECONDS,
         INLINE,
         JOB_FD,
         RESULT_FD,
+        await_job,
         header,
     )
     from csandbox._guest_heavy import touch_packages
@@ -43,19 +42,15 @@ _REHEARSAL = {
 
 def wait_awhile(prepared) -> bool:
     """Get ready for a job, if there is none yet, and to end without one."""
-    if select.select([JOB_FD], [], [], 0)[0]:
+    if CORE.await_input(JOB_FD, 0):
         return False
     if not is_settled:
         set_environment(ENVIRONMENT)
     if not prepared:
         rehearse(_write_nothing)
     touch_packages()
-    signal.alarm(IDLE_SECONDS)
+    await_job()
     return True
-
-
-def stop_waiting() -> None:
-    signal.alarm(0)
 
 
 def rehearse(writing) -> None:

@@ -32,6 +32,7 @@ else:
 FRESH_SECONDS = 25.0
 MOST = 64  # of all kinds, of 1.5 MB each
 DESCRIPTORS = 12  # of each, in this process
+LEAST = 1  # for which there is always room
 KINDS = 8  # that may wait whether or not they come again
 SEEN = 256  # kinds that are remembered
 
@@ -104,7 +105,7 @@ class Armed:
         self._waiting[key] = queue
         if len(queue) > cores():
             _drop(queue)
-        if len(self._waiting) > 1 or len(queue) > KINDS:
+        if len(self) > LEAST:
             self._bound()
 
     def _bound(self) -> None:

@@ -39,7 +39,7 @@ def _armed_run(
     template: Template, policy: Policy, parts: Parts
 ) -> tuple[Zygote, Run] | None:
     """Return a cell that waits, and has these inputs now, if there is one."""
-    if not _may_wait(parts):
+    if not _may_wait(parts) or not may_be_armed(template):
         return None
     armed = zygotes.registry().armed.take(
         _kind(template, policy, stored=bool(parts))
@@ -90,15 +90,22 @@ def wants_successor(
     template: Template, policy: Policy, parts: Parts = ()
 ) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
+    return (
+        may_be_armed(template)
+        and _may_wait(parts)
+        and zygotes.registry().armed.wants(
+            _kind(template, policy, stored=bool(parts))
+        )
+    )
+
+
+def may_be_armed(template: Template) -> bool:
+    """Whether cells of a template can wait for jobs."""
     # What a run has of its own, a directory or a cgroup, comes with its cell;
     # and one that may only compute has no call to wait with.
     return (
         not template.is_bare
         and not template.compute
-        and _may_wait(parts)
-        and zygotes.registry().armed.wants(
-            _kind(template, policy, stored=bool(parts))
-        )
         and not isinstance(cgroups.current(), cgroups.Base)
     )
 

@@ -44,7 +44,8 @@ def is_main_thread() -> bool:
     if threading is None:
         # Python began in the process's first thread, or forked in this one.
         return get_native_id() == os.getpid()
-    return bool(threading.current_thread() is threading.main_thread())
+    # Not current_thread(), which makes an object for each thread of others.
+    return bool(threading.main_thread().ident == get_ident())
 
 
 class suppress:  # noqa: N801

@@ -95,6 +95,8 @@ class Policy(Record):
     says what to write instead.
     """
 
+    __slots__ = ("_terms",)  # what runs make of it: no part of its value
+
     timeout: float
     cpu_time: float | None
     queue_timeout: float
@@ -189,6 +191,9 @@ class Policy(Record):
                 "TZ must be UTC or a rule such as CET-1CEST,M3.5.0,M10.5.0/3 "
                 f'with profile="compute", which opens no file, not {zone!r}'
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)
 
     def replace(self, **changes: Any) -> Policy:
         """Return a policy like this one but for the fields given.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from errno import EMFILE, ETIMEDOUT
-from time import monotonic
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ETIMEDOUT
+from time import monotonic, sleep
 
 from csandbox import cells, jobs, places, tiers, zygotes
 from csandbox.errors import Cancelled, UnavailableError
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from csandbox._csandbox import Run
     from csandbox.policy import Policy
     from csandbox.shipping import Cargo
-    from csandbox.terms import Terms
 
     Sink = Callable[[int, bytes], object]
 
+_SHORT = (EAGAIN, EMFILE, ENFILE, ENOMEM)
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 
 
@@ -86,7 +86,7 @@ def run(
         job,
         cargo,
         jobs.stdin_bytes(stdin),
-        terms_of(policy),
+        policy,
         sink=passed.write,
         hurried=True,
     )
@@ -155,7 +155,7 @@ def run_nothing(policy: Policy) -> None:
     Raises UnavailableError if the sandbox cannot be set up.
     """
     job, cargo = jobs.source_job("None", jobs.FILENAME, [""], {}, None)
-    _carry_out(job, cargo, b"", terms_of(policy), hurried=True).result()
+    _carry_out(job, cargo, b"", policy, hurried=True).result()
 
 
 # --- the run -----------------------------------------------------------------
@@ -208,9 +208,8 @@ def _execute(
     template: Template | None = None,
 ) -> Result:
     """Do one job.  `template` is for tests of the mechanisms."""
-    terms = terms_of(policy)
     return _carry_out(
-        job, cargo, stdin, terms, sink=sink, template=template
+        job, cargo, stdin, policy, sink=sink, template=template
     ).result()
 
 
@@ -218,13 +217,13 @@ def _carry_out(
     job: dict[str, Any],
     cargo: Cargo,
     stdin: bytes,
-    terms: Terms,
+    policy: Policy,
     *,
     sink: Sink | None = None,
     template: Template | None = None,
     hurried: bool = False,
 ) -> _Done:
-    policy = terms.policy
+    terms = terms_of(policy)
     live = job.pop("live", None)
     frame = jobs.frame(job, cargo, terms)
     asked = monotonic()
@@ -235,7 +234,7 @@ def _carry_out(
             if policy.start == "fork":
 
                 def fork(each: Template) -> dict[str, Any]:
-                    return _fork(frame, live, stdin, terms, sink, each)
+                    return _fork(frame, live, stdin, policy, sink, each)
 
                 if template is None:
                     outcome, chosen = tiers.with_fork(chosen, policy, fork)
@@ -245,7 +244,7 @@ def _carry_out(
 
                 def start(each: Template) -> dict[str, Any]:
                     return _start(
-                        frame, cargo, stdin, terms, sink, each, hurried
+                        frame, cargo, stdin, policy, sink, each, hurried
                     )
 
                 if template is None:
@@ -263,15 +262,15 @@ def _fork(
     frame: bytes,
     live: object,
     stdin: bytes,
-    terms: Terms,
+    policy: Policy,
     sink: Sink | None,
     template: Template,
 ) -> dict[str, Any]:
     """Do a job in a fork of this process."""
     from csandbox import forking
 
-    with forking.started(template, terms.policy, live) as cell:
-        outcome = _see_to_its_end(cell, frame, stdin, terms, sink)
+    with forking.started(template, policy, live) as cell:
+        outcome = _see_to_its_end(cell, frame, stdin, policy, sink)
         cell.close()
     if outcome["ending"] == "setup":
         raise zygotes.setup_error(outcome)
@@ -282,20 +281,19 @@ def _start(
     frame: bytes,
     cargo: Cargo,
     stdin: bytes,
-    terms: Terms,
+    policy: Policy,
     sink: Sink | None,
     template: Template,
     hurried: bool,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote, and put right what became of that."""
-    policy = terms.policy
     for attempt in range(1, zygotes.ATTEMPTS + 1):
         zygote, cell = cells.start_run(template, policy, cargo.parts)
         outcome = _see_to_its_end(
             cell,
             frame,
             stdin,
-            terms,
+            policy,
             sink,
             successor=cells.wants_successor(template, policy, cargo.parts),
             hurried=hurried and not template.is_bare and not template.several,
@@ -308,6 +306,11 @@ def _start(
                 late and not zygotes.answers(zygote, policy)
             ):
                 zygotes.discard(template, zygote)
+            last = attempt == zygotes.ATTEMPTS
+            if not last and outcome["errno"] in _SHORT and zygotes.disarm():
+                # What waits had it: another try, when that has gone.
+                sleep(0.01 * attempt)
+                continue
             raise zygotes.setup_error(outcome)
         lost = outcome["ending"] == "lost"
         last = attempt == zygotes.ATTEMPTS or places.are_closed()
@@ -316,9 +319,11 @@ def _start(
                 # It lives, but had no number free for a cell's descriptors.
                 raise zygotes.unavailable("init", EMFILE, "")
             continue
+        # It waited for too long, and had no job yet.
+        tired = outcome["ending"] == "exited" and not outcome["begun"]
         if lost or (outcome["silent"] and not zygotes.answers(zygote, policy)):
             zygotes.discard(template, zygote)
-        if not lost or outcome["begun"] or last:
+        if not (lost or tired) or outcome["begun"] or last:
             return outcome
         # The zygote was killed before the cell took its job: try another.
     raise AssertionError("unreachable")
@@ -328,7 +333,7 @@ def _see_to_its_end(
     cell: Run,
     frame: bytes,
     stdin: bytes,
-    terms: Terms,
+    policy: Policy,
     sink: Sink | None,
     *,
     successor: bool = False,
@@ -338,7 +343,7 @@ def _see_to_its_end(
         return cell.communicate(
             frame,
             stdin,
-            **terms.limits,
+            **terms_of(policy).limits,
             setup_timeout=SETUP_SECONDS,
             signals=is_main_thread(),
             sink=sink,

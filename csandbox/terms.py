@@ -1,8 +1,8 @@
 """What a policy means for its runs, worked out once for each.
 
 A run whose caller waits has no time to read sizes, to count processors, and
-to compare policies field by field.  A bounded number of policies is
-remembered, by their identity; of the fields that calls change, by those.
+to compare policies field by field.  A policy has its terms with it, and a
+bounded number of those is remembered that calls made by changing fields.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class Terms:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.policy = policy  # which keeps its id() its own
         self.output_bytes = policy.output_bytes
         self.result_bytes = policy.result_bytes
         self.limits: dict[str, Any] = {
@@ -45,13 +44,19 @@ class Terms:
         self._cores = self._user = -1
         self.variables: dict[str, str] = {}
         self.template = Template()
+        # Of all that decides what a cell is like before it has its job.
+        self._alike = (
+            *zygotes.limits(policy).values(),
+            policy.result_bytes,
+            policy.require,
+        )
         self._kind: tuple[Template, bool, int] | None = None
 
-    def refresh(self) -> Terms:
+    def refresh(self, policy: Policy) -> Terms:
         """Look again at what may have changed in this process."""
         processors, user = cores(), zygotes.changed_user()
         if (processors, user) != (self._cores, self._user):
-            policy, pools = self.policy, {}
+            pools = {}
             threads = policy.library_threads
             if threads < processors:
                 pools["OMP_NUM_THREADS"] = str(threads)
@@ -74,12 +79,11 @@ class Terms:
         known = self._kind
         if known is not None and known[0] is template and known[1] is stored:
             return known[2]
-        number = _number_of((template, stored, *_alike(self.policy)))
+        number = _number_of((template, stored, *self._alike))
         self._kind = template, stored, number
         return number
 
 
-_terms: dict[int, Terms] = {}
 _changed: dict[tuple[object, ...], Policy] = {}
 _numbers: dict[tuple[object, ...], int] = {}
 _new_numbers = count(1)
@@ -87,12 +91,11 @@ _new_numbers = count(1)
 
 def terms_of(policy: Policy) -> Terms:
     """Return what a policy means now."""
-    terms = _terms.get(id(policy))
+    terms: Terms | None = getattr(policy, "_terms", None)
     if terms is None:
-        if len(_terms) >= MOST:
-            _terms.clear()
-        terms = _terms[id(policy)] = Terms(policy)
-    return terms.refresh()
+        terms = Terms(policy)
+        object.__setattr__(policy, "_terms", terms)
+    return terms.refresh(policy)
 
 
 def policy_of(policy: Policy | None, overrides: dict[str, Any]) -> Policy:
@@ -138,18 +141,6 @@ def _cpu_time(policy: Policy) -> float:
         return policy.cpu_time
     # One busy thread shall reach its timeout, not this a moment before.
     return policy.timeout + min(0.05, policy.timeout / 20)
-
-
-def _alike(policy: Policy) -> tuple[object, ...]:
-    return (
-        policy.memory,
-        policy.scratch,
-        policy.threads,
-        policy.processes,
-        zygotes.cpu_backstop(policy),
-        policy.result,
-        policy.require,
-    )
 
 
 def _number_of(key: tuple[object, ...]) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from time import monotonic, sleep
 
 from csandbox import cells, places, sandbox, tiers, zygotes
 from csandbox.errors import UnavailableError
+from csandbox.light import suppress
 from csandbox.terms import policy_of, terms_of
 
 TYPE_CHECKING = False
@@ -46,12 +46,25 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     if policy.start == "fork":
         return
     template = terms_of(policy).template
-    with suppress(UnavailableError):  # then that tier is not to be had
-        zygotes.booted(template, whole=True)
+    if tiers.current() is None:
+        with suppress(UnavailableError):  # then that tier is not to be had
+            zygotes.booted(template, whole=True)
     template = tiers.settled(template, policy)
+    zygotes.booted(template, whole=True)
+    _import_packages(policy)
+    if not cells.may_be_armed(template):
+        return
     if cells.is_armed(template, policy) is None:
         cells.expect(template, policy)
         sandbox.run_nothing(policy)
     end = monotonic() + READY_SECONDS
     while cells.is_armed(template, policy) is False and monotonic() < end:
         sleep(PAUSE)
+
+
+def _import_packages(policy: Policy) -> None:
+    """Import here what values of preloaded packages are made with."""
+    for name in ("numpy", "pandas"):
+        if name in policy.preload:
+            with suppress(ImportError):
+                __import__(name)

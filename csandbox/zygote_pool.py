@@ -15,19 +15,19 @@ Nothing here has a thread: it is done by runs, as they end.
 
 from __future__ import annotations
 
-from _weakrefset import WeakSet
 from time import monotonic
 
 from csandbox import _csandbox
 from csandbox.armed import Armed
 from csandbox.errors import UnavailableError
+from csandbox.flock import Flock
 from csandbox.light import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from csandbox._csandbox import Inputs, Run, Zygote
+    from csandbox._csandbox import Zygote
     from csandbox.zygotes import Template
 
 MOST = 16  # each has some 12 MB of its own, with pandas 60
@@ -53,9 +53,9 @@ class Registry:
         self.booting: set[Zygote] = set()
         self.heirs: dict[Template, Zygote] = {}
         # Weak, so that one which an exception made homeless is closed.
-        self.leaving: WeakSet[Zygote] = WeakSet()
-        self.runs: WeakSet[Run] = WeakSet()
-        self.inputs: WeakSet[Inputs] = WeakSet()
+        self.leaving = Flock()  # Zygotes
+        self.runs = Flock()
+        self.inputs = Flock()
         self.armed = Armed()
         self.most = most
         self._look = 0.0

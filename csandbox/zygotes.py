@@ -9,7 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from errno import ECONNRESET, ENODEV, ENOENT, ENOTCONN, EPIPE
+from errno import (
+    EBADF,
+    ECONNRESET,
+    ENODEV,
+    ENOENT,
+    ENOTCONN,
+    ENOTSOCK,
+    EPIPE,
+)
 from time import monotonic, sleep
 
 from csandbox import _csandbox, bootstrap, cgroups, guarantees
@@ -37,7 +45,8 @@ ANSWER_SECONDS = 2.0
 TRIAL_SECONDS = 30.0
 ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
-DEAD = (EPIPE, ECONNRESET, ENOTCONN)
+# The last two: its socket was closed by others, or is a file of others now.
+DEAD = (EPIPE, ECONNRESET, ENOTCONN, EBADF, ENOTSOCK)
 _NAMESPACES = (
     "mount namespace",
     "network namespace",
@@ -126,12 +135,12 @@ def _request(
     template: Template | None = None,
 ) -> Run:
     bare = template is not None and template.is_bare
-    limits = _limits(policy)
+    bounds = limits(policy)
     deadline = monotonic() + ANSWER_SECONDS
     while True:
         try:
             with _no_fork:
-                return _ask(zygote, policy, limits, inputs, bare=bare)
+                return _ask(zygote, policy, bounds, inputs, bare=bare)
         except BlockingIOError:
             # More requests than the socket holds.
             if monotonic() > deadline:
@@ -142,20 +151,20 @@ def _request(
 def _ask(
     zygote: Zygote,
     policy: Policy,
-    limits: dict[str, int],
+    bounds: dict[str, int],
     inputs: Inputs | None,
     *,
     bare: bool,
 ) -> Run:
     """Ask for a cell, in a cgroup of its own if there are any to have."""
     if bare:  # which the host lists and unlinks, in the caller's time
-        limits = {**limits, "inodes": min(limits["inodes"], 16384)}
+        bounds = {**bounds, "inodes": min(bounds["inodes"], 16384)}
     for attempt in (1, 2):
         base = cgroups.current()
         leaf = base.next_leaf() if isinstance(base, cgroups.Base) else None
         try:
             run = zygote.start(
-                **limits,
+                **bounds,
                 store=policy.result_bytes,
                 inputs=inputs,
                 leaf=leaf,
@@ -274,9 +283,11 @@ def set_most(count: int) -> None:
     _registry.trim()
 
 
-def disarm() -> None:
-    """End the cells that wait for jobs."""
+def disarm() -> int:
+    """End the cells that wait for jobs, and return how many there were."""
+    count = len(_registry.armed)
     _registry.armed.close()
+    return count
 
 
 def shutdown() -> None:
@@ -326,7 +337,10 @@ def booted(template: Template, *, whole: bool = False) -> Zygote:
     with starting:
         zygote = registry.zygotes.get(template)
         if zygote is None:
-            zygote = _start(template, whole)
+            try:
+                zygote = _start(template, whole)
+            finally:  # those that cannot start, too
+                registry.starting.pop(template, None)
     return zygote
 
 
@@ -411,7 +425,8 @@ _SANITIZERS = (
 )
 
 
-def _limits(policy: Policy) -> dict[str, int]:
+def limits(policy: Policy) -> dict[str, int]:
+    """Return what a cell is limited to before it has its job."""
     scratch = policy.scratch_bytes
     return {
         "memory": policy.memory_bytes,

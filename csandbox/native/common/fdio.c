@@ -5,10 +5,18 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_FDS 12
 _Static_assert(CSB_FD_COUNT <= MAX_FDS, "a request carries all at once");
+
+uint64_t
+csb_inode(int fd)
+{
+    struct stat info;
+    return fd >= 0 && fstat(fd, &info) == 0 ? info.st_ino : 0;
+}
 
 void
 csb_close(int *fd)

@@ -3,10 +3,16 @@
 #define CSB_FDIO_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, and makes it -1; errno is kept. */
 void csb_close(int *fd);
+
+/* The inode of what a descriptor is of, 0 if it is of nothing.  If it is not
+ * what it was, somebody has closed the descriptor, and its number is another's
+ * now. */
+uint64_t csb_inode(int fd);
 
 /* Sends one message with count descriptors, without waiting for room: 0, or
  * -errno, with -EAGAIN when there is none. */

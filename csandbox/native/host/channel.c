@@ -63,6 +63,7 @@ open_channel(struct csb_watch *watch, uint64_t store_size, int *fds)
         return -errno;
     }
     watch->status = sockets[0];
+    watch->socket = csb_inode(watch->status);
     fds[CSB_FD_STATUS] = sockets[1];
     return fcntl(watch->status, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
@@ -105,4 +106,23 @@ csb_channel_ask(struct csb_watch *watch, int control,
         csb_close(&fds[i]);
     }
     return result;
+}
+
+void
+csb_channel_forget_lost(struct csb_watch *watch)
+{
+    int *const fds[] = {
+        &watch->status,        &watch->result,        &watch->store,
+        &watch->inputs,        &watch->wake,          &watch->relief,
+        &watch->init,          &watch->cell,          &watch->notify.listener,
+        &watch->scratch,       &watch->job.fd,        &watch->input.fd,
+        &watch->streams[0].fd, &watch->streams[1].fd,
+    };
+    if (watch->status < 0 || csb_inode(watch->status) == watch->socket) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        *fds[i] = -1;
+    }
+    watch->exited = 1;
 }

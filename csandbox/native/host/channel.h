@@ -12,4 +12,8 @@ int csb_channel_ask(struct csb_watch *watch, int control,
                     struct csb_request *request, uint64_t store, int inputs,
                     int cgroup);
 
+/* The host may close descriptors that are not its own, as daemons do.  If it
+ * has closed these, their numbers are its files' now, and are left alone. */
+void csb_channel_forget_lost(struct csb_watch *watch);
+
 #endif

@@ -1,6 +1,8 @@
 /* The extension module csandbox._csandbox: its slots and its methods. */
 #include "module.h"
 
+#include <poll.h>
+
 #include "../zygote/refuse.h"
 #include "../zygote/serve.h"
 #include "cgroup.h"
@@ -82,7 +84,27 @@ clear_directory(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(await_input_doc,
+             "await_input(fd, seconds, /)\n--\n\n"
+             "Wait until there is something to be read of fd, or its end, and "
+             "for no longer\nthan so many seconds.  Whether there is.");
+
+static PyObject *
+await_input(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct pollfd input = {.events = POLLIN};
+    int seconds, ready;
+    if (!PyArg_ParseTuple(args, "ii", &input.fd, &seconds)) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    ready = poll(&input, 1, seconds * 1000);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(ready != 0);
+}
+
 static PyMethodDef methods[] = {
+    {"await_input", await_input, METH_VARARGS, await_input_doc},
     {"build_plan", (PyCFunction)(void (*)(void))csb_plan_build_method,
      METH_VARARGS | METH_KEYWORDS, csb_plan_build_doc},
     {"check_receipt", csb_receipt_try, METH_VARARGS, csb_receipt_try_doc},

@@ -395,6 +395,15 @@ PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
                         "the descriptors.\nIn a fork of the host, only close "
                         "them.");
 
+/* Of a cell that waited, nobody may have looked for long. */
+static void
+forget_lost(RunObject *self)
+{
+    if (!self->used) {
+        csb_channel_forget_lost(&self->watch);
+    }
+}
+
 /* In a fork of its owner a run is not ours to kill. */
 static void
 abandon(RunObject *self)
@@ -416,6 +425,7 @@ run_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     } else if (self->driven) {
         return run_kill(op, NULL);
     }
+    forget_lost(self);
     csb_watch_close(&self->watch);
     csb_watch_close(&self->next);
     self->has_next = false;
@@ -500,6 +510,7 @@ static PyObject *
 run_waits(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     RunObject *self = (RunObject *)op;
+    forget_lost(self);
     if (self->used || self->watch.status < 0 || self->owner != getpid()) {
         Py_RETURN_FALSE;
     }
@@ -522,6 +533,7 @@ run_dealloc(PyObject *op)
     if (self->owner != getpid()) {
         abandon(self);
     }
+    forget_lost(self);
     csb_watch_close(&self->watch);
     csb_watch_close(&self->next);
     Py_XDECREF(self->zygote);

@@ -52,11 +52,21 @@ open_listing(int base, const char *name, DIR **ret_listing)
 
 /* --- making -------------------------------------------------------------- */
 
+/* Whatever the host's umask is. */
+static int
+make_directory(int fd, const char *name)
+{
+    return mkdirat(fd, name, 0700) < 0 || fchmodat(fd, name, 0700, 0) < 0
+               ? -errno
+               : 0;
+}
+
 static int
 make_inside(int fd, const char *name, uid_t uid)
 {
-    if (mkdirat(fd, name, 0700) < 0) {
-        return -errno;
+    int result = make_directory(fd, name);
+    if (result < 0) {
+        return result;
     }
     return uid != 0 && fchownat(fd, name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0
                ? -errno
@@ -72,12 +82,13 @@ csb_spot_make(int base, const char *name, uid_t uid, struct csb_spot *ret_spot)
         return -ENAMETOOLONG;
     }
     strcpy(spot.name, name);
-    if (mkdirat(base, name, 0700) < 0) {
-        return -errno;
+    int result = make_directory(base, name);
+    if (result < 0) {
+        return result;
     }
     spot.base = fcntl(base, F_DUPFD_CLOEXEC, 0);
     spot.fd = openat(base, name, OPEN_FLAGS);
-    int result = spot.base < 0 || spot.fd < 0 ? -errno : 0;
+    result = spot.base < 0 || spot.fd < 0 ? -errno : 0;
     if (result == 0) {
         result = make_inside(spot.fd, "tmp", uid);
     }

@@ -72,7 +72,8 @@ struct csb_outlet {
 
 struct csb_watch {
     /* Set by the caller. */
-    int status; /* of frames.h; owned, like all below */
+    int status;      /* of frames.h; owned, like all below */
+    uint64_t socket; /* csb_inode() of it */
     int result;
     int wake;                     /* eventfd: cancel */
     struct csb_stream streams[2]; /* stdout, stderr */

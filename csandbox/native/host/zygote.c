@@ -84,6 +84,7 @@ csb_zygote_open(ZygoteObject *self, const char *plan, size_t size)
         return -errno;
     }
     self->control = sockets[0];
+    self->socket = csb_inode(self->control);
     self->child_control = sockets[1];
     if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
         return -errno;
@@ -495,10 +496,25 @@ PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
                         "In a fork of the host\nthat started it, only close "
                         "the descriptors.  May be called again.");
 
+/* As csb_channel_forget_lost() does.  The zygote has ended, as nobody holds
+ * the other end. */
+static void
+forget_lost(ZygoteObject *self)
+{
+    if (self->control >= 0 && csb_inode(self->control) != self->socket) {
+        self->control = self->lifeline = self->pidfd = -1;
+        if (self->owner == getpid()) {
+            (void)waitpid(self->pid, NULL, WNOHANG | __WALL);
+        }
+    }
+}
+
 static PyObject *
 zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ZygoteObject *self = (ZygoteObject *)op;
+
+    forget_lost(self);
     int pidfd = self->pidfd;
 
     if (self->owner != getpid()) {
@@ -529,6 +545,7 @@ zygote_dealloc(PyObject *op)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
+    forget_lost(self);
     csb_close(&self->control);
     csb_close(&self->lifeline);
     if (self->owner == getpid()) {

@@ -17,8 +17,9 @@ typedef struct {
     pid_t owner; /* the process whose child it is */
     int pidfd;
     int control;
-    int lifeline; /* of a process without pidfds */
-    int launched; /* or forked: that is for once */
+    uint64_t socket; /* csb_inode() of it */
+    int lifeline;    /* of a process without pidfds */
+    int launched;    /* or forked: that is for once */
     int forked;
     int greeted; /* it has said hello, and may go on */
     /* Of csb_watch_clock(), 0 until it is ready. */

@@ -19,7 +19,7 @@
 /* Pages of address space and of private writable memory, from
  * /proc/self/statm: "size resident shared text lib data dirty". */
 static int
-read_memory(int statm, struct csb_cell *cell)
+read_memory(int statm, uint64_t stacks, struct csb_cell *cell)
 {
     char text[128], *at = text;
     unsigned long long fields[6];
@@ -33,8 +33,10 @@ read_memory(int statm, struct csb_cell *cell)
     for (int i = 0; i < 6; i++) {
         fields[i] = strtoull(at, &at, 10);
     }
-    cell->size = fields[0] * page;
-    cell->data = fields[5] * page;
+    /* Without the stacks of inits, which it does not have, and whose number
+     * would tell it of other runs. */
+    cell->size = fields[0] * page - stacks;
+    cell->data = fields[5] * page - stacks;
     cell->anonymous = (fields[1] - fields[2]) * page;
     return 0;
 }
@@ -217,8 +219,9 @@ tell_spawned(int status, const struct csb_cell *cell, int init, pid_t pid)
 
 /* Returns the cell's pid, 0 in the cell, or -errno with the failed step. */
 static pid_t
-spawn(struct csb_zygote *zygote, struct csb_cell *cell, int status,
-      struct csb_run *run, enum csb_step *ret_step)
+spawn(struct csb_zygote *zygote, const struct csb_runs *runs,
+      struct csb_cell *cell, int status, struct csb_run *run,
+      enum csb_step *ret_step)
 {
     __attribute__((cleanup(csb_close))) int init = -1;
 
@@ -226,7 +229,7 @@ spawn(struct csb_zygote *zygote, struct csb_cell *cell, int status,
     int result = make_scratch(zygote, cell->limits, &cell->scratch);
     if (result == 0) {
         *ret_step = CSB_STEP_INIT;
-        result = read_memory(zygote->statm, cell);
+        result = read_memory(zygote->statm, csb_runs_stacks(runs), cell);
     }
     if (result == 0) {
         result = start_init(zygote, run, &init);
@@ -288,7 +291,7 @@ csb_arm(struct csb_zygote *zygote, struct csb_runs *runs,
     if (result < 0) {
         pid = result;
     } else {
-        pid = spawn(zygote, &cell, fds[CSB_FD_STATUS], run, &step);
+        pid = spawn(zygote, runs, &cell, fds[CSB_FD_STATUS], run, &step);
         if (pid == 0) {
             return 1;
         }

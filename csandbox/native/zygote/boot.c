@@ -119,6 +119,7 @@ int
 csb_boot(struct csb_zygote *ret_zygote, struct csb_report *ret_report)
 {
     enum csb_step step = CSB_STEP_BOOT;
+    (void)umask(022); /* the host's may refuse it its own directories */
     int result = reset_signals();
     if (result == 0) {
         raise_nofile();

@@ -72,6 +72,13 @@ csb_runs_reserve(struct csb_runs *runs, struct csb_run **ret_run)
     return 0;
 }
 
+uint64_t
+csb_runs_stacks(const struct csb_runs *runs)
+{
+    /* One is in a slot that is reserved. */
+    return (uint64_t)(runs->free_count + runs->count + 1) * CSB_INIT_STACK;
+}
+
 void
 csb_runs_add(struct csb_runs *runs)
 {

@@ -3,6 +3,8 @@
 #ifndef CSB_RUNS_H
 #define CSB_RUNS_H
 
+#include <poll.h>
+
 #include "zygote.h"
 
 struct csb_run {
@@ -20,6 +22,7 @@ struct csb_run {
 
 /* More than one zygote serves at once; address space, until it is used. */
 #define CSB_RUNS_MAX 4096
+#define CSB_RUNS_FIRST 3 /* what else serve() waits for */
 
 struct csb_runs {
     struct csb_run run[CSB_RUNS_MAX]; /* the first count of them */
@@ -29,10 +32,14 @@ struct csb_runs {
     /* Sockets of runs that are over: the host may have left a request. */
     int left[CSB_RUNS_MAX];
     unsigned left_count;
+    struct pollfd events[CSB_RUNS_FIRST + CSB_RUNS_MAX]; /* of serve() */
 };
 
 /* Zeroed memory for the runs, which a fork finds zeroed; 0 or -errno. */
 int csb_runs_make(struct csb_runs **ret_runs);
+
+/* Bytes of stacks, which a fork does not have. */
+uint64_t csb_runs_stacks(const struct csb_runs *runs);
 
 /* A slot for one more run with a stack for its init; 0 or -errno.  The slot
  * counts only after csb_runs_add. */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -34,7 +33,7 @@ const char csb_serve_doc[] = PyDoc_STR(
 #define BUSY 20
 
 /* Fixed places in the poll set; the runs' status sockets follow. */
-enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS };
+enum { POLL_CONTROL, POLL_HOST, POLL_SIGNALS, POLL_RUNS = CSB_RUNS_FIRST };
 
 static void
 tell_host(const struct csb_report *report)
@@ -297,6 +296,12 @@ take_request(struct csb_zygote *zygote, struct csb_runs *runs, int socket)
 
     ssize_t got = csb_receive(socket, &request, sizeof request, CSB_FD_COUNT,
                               fds, &count);
+    if (got == -ECONNRESET && socket != CSB_ZYGOTE_CONTROL) {
+        /* The host has not read how that run ended, which is told once; its
+         * request is still there. */
+        got = csb_receive(socket, &request, sizeof request, CSB_FD_COUNT, fds,
+                          &count);
+    }
     if (socket == CSB_ZYGOTE_CONTROL && (got == 0 || got == -ECONNRESET)) {
         _exit(0); /* the host closed it */
     }
@@ -316,16 +321,11 @@ take_request(struct csb_zygote *zygote, struct csb_runs *runs, int socket)
     return csb_arm(zygote, runs, &request, fds);
 }
 
-static int
-fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
-              struct pollfd **set)
+static void
+fill_poll_set(const struct csb_zygote *zygote, struct csb_runs *runs)
 {
-    struct pollfd *events =
-        realloc(*set, (POLL_RUNS + runs->count) * sizeof *events);
-    if (events == NULL) {
-        return -ENOMEM;
-    }
-    *set = events;
+    struct pollfd *events = runs->events;
+
     events[POLL_CONTROL] = (struct pollfd){CSB_ZYGOTE_CONTROL, POLLIN, 0};
     events[POLL_HOST] = (struct pollfd){CSB_ZYGOTE_HOST, POLLIN, 0};
     events[POLL_SIGNALS] = (struct pollfd){zygote->signals, POLLIN, 0};
@@ -334,7 +334,6 @@ fill_poll_set(const struct csb_zygote *zygote, const struct csb_runs *runs,
         events[POLL_RUNS + i] = (struct pollfd){
             run->hung_up ? -1 : run->status, run->given_up ? 0 : POLLRDHUP, 0};
     }
-    return 0;
 }
 
 static void
@@ -360,16 +359,14 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
     int timeout = zygote->forked ? -1 : IDLE_MS;
     unsigned asked = 0;
     struct csb_runs *runs;
-    struct pollfd *events = NULL;
 
     if (csb_runs_make(&runs) < 0) {
         _exit(1);
     }
+    struct pollfd *events = runs->events;
     csb_denied_install(zygote->plan);
     for (;;) {
-        if (fill_poll_set(zygote, runs, &events) < 0) {
-            _exit(1);
-        }
+        fill_poll_set(zygote, runs);
         int ready = poll(events, POLL_RUNS + runs->count, timeout);
         if (ready < 0) {
             continue; /* EINTR: stopped and continued */
@@ -392,7 +389,6 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             drain_signals(zygote->signals);
             csb_runs_reap(runs);
             if (take_left(zygote, runs) == 1) {
-                free(events);
                 return;
             }
         }
@@ -405,7 +401,6 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             /* A first cell is at work, and the host about to want the next. */
             timeout = timeout < 0 ? -1 : PAUSE_MS;
             if (take_request(zygote, runs, CSB_ZYGOTE_CONTROL) == 1) {
-                free(events);
                 return;
             }
         }
