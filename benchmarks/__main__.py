@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def main() -> None:
             found["workloads"][work.name] = rows
             show(work.name, rows)
     if options.only != "workloads":
+        if sys.dont_write_bytecode:
+            print("\nno byte code (PYTHONDONTWRITEBYTECODE): cold is slow")
         print(f"\n{'goal':<58} {'wanted':>12} {'found':>10}")
         for goal in goals(options.rounds):
             found["goals"].append(vars(goal))
