@@ -166,7 +166,8 @@ def _plain_answer(job: "dict[str, Any]") -> "bytes | None":
             value = eval(code, {"__builtins__": _guests_own})
         except BaseException as error:
             # As if it had been evaluated later, without this frame.
-            raised = error.with_traceback(error.__traceback__.tb_next)
+            begun = error.__traceback__
+            raised = error.with_traceback(begun and begun.tb_next)
         if not sys.stderr.written:
             _known.append((value, raised))
         return None if raised or not _known else _plain_pickle(value)

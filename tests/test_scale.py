@@ -73,16 +73,11 @@ def test_limits_ask_for_few_different_numbers_of_threads():
         mock.patch.object(policy, "cores", lambda: 64),
         mock.patch.object(terms, "cores", lambda: 64),
     ):
-        templates = {
-            terms.Terms(
-                csandbox.Policy(
-                    preload=("numpy",), threads=threads, memory="64G"
-                )
-            )
-            .refresh()
-            .template
+        policies = [
+            csandbox.Policy(preload=("numpy",), threads=threads, memory="64G")
             for threads in range(100)
-        }
+        ]
+        templates = {terms.terms_of(each).template for each in policies}
     assert {each.threads for each in templates} == {0, 1, 2, 4, 8, 16, 32}
 
 
