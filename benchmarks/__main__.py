@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +76,37 @@ def plot(found: dict[str, Any], path: str) -> None:
     figure.savefig(path)
 
 
-def main() -> None:
-    """Measure, print, and write what was asked for."""
+def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for; exit now if it could not be done later."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.split("\n\n")[1]
     )
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=200,
+        help="turns that each work has, at least 1 (200)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures")
     parser.add_argument("--plot", metavar="FILE", help="draw the medians")
     parser.add_argument(
         "--only", choices=("workloads", "goals"), help="one half of it"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    if options.plot and options.only == "goals":
+        parser.error("--plot draws workloads; leave out --only goals")
+    if options.plot and not find_spec("matplotlib"):
+        parser.error(
+            "--plot needs matplotlib: python -m pip install matplotlib"
+        )
+    return options
+
+
+def main() -> None:
+    """Measure, print, and write what was asked for."""
+    options = options_of()
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "kernel": platform.release(),
@@ -106,6 +127,8 @@ def main() -> None:
             found["workloads"][work.name] = rows
             show(work.name, rows)
     if options.only != "workloads":
+        if sys.dont_write_bytecode:
+            print("\nno byte code (PYTHONDONTWRITEBYTECODE): cold is slow")
         print(f"\n{'goal':<58} {'wanted':>12} {'found':>10}")
         for goal in goals(options.rounds):
             found["goals"].append(vars(goal))
@@ -113,7 +136,7 @@ def main() -> None:
             print(f"{goal.what:<58} {goal.wanted:>12} {goal.found:>10}{mark}")
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=2))
-    if options.plot and found["workloads"]:
+    if options.plot:
         plot(found, options.plot)
 
 

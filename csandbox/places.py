@@ -1,10 +1,14 @@
 """How many cells may be alive at once in this process, and who is next.
 
 Every run takes a place before its cell is asked for, and gives it back when
-the cell is gone.  Who comes when all are taken waits, first come, first
-served.  A run that is started while its thread has one already, out of a
-signal handler or of the `write` of sys.stdout, takes another at once: it
-would wait for itself.  A fork of this process begins with all places free.
+the cell is gone; run() of a short run does when that is killed, as the kernel
+may still be removing it.  Cells that wait for a job have no place, and
+capacity() does not count them: csandbox.armed bounds those.
+
+Who comes when all are taken waits, first come, first served.  A run that is
+started while its thread has one already, out of a signal handler or of the
+`write` of sys.stdout, takes another at once: it would wait for itself.  A fork
+of this process begins with all places free.
 
 At interpreter exit the runs that still go in daemon threads are killed, and
 no other thread than the one that exits starts another.

@@ -7,8 +7,15 @@
  *                  the run up
  * host -> zygote   control socket: one byte once its ids are mapped; then one
  *                  csb_request per run, with the run's descriptors (enum
- *                  csb_run_fd) attached
+ *                  csb_run_fd) attached; or in its place a nudge
+ *                  (CSB_NUDGE_MAGIC), without any: there are requests in
+ *                  status sockets that are wanted now
  * zygote -> host   status socket of the run (SEQPACKET): csb_status records;
+ *                  closed when the run is over
+ * host -> zygote   status socket of a run whose frame is here: a csb_request
+ *                  for the next, as above, which the zygote takes when that
+ *                  run is reaped, or at a nudge.  EPIPE, ECONNRESET: it was
+ *                  reaped before; ask on the control socket
  * cell -> host     result pipe: one csb_report, then one csb_frame + payload
  * host -> cell     job pipe: one csb_frame + payload, after READY only; then a
  *                  byte when the store is reserved, if the cell asks for it
