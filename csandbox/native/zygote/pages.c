@@ -46,11 +46,12 @@ struct scan {
 static void
 add_page(struct table *table, char *page, size_t size)
 {
-    struct iovec *last = &table->run[table->count - 1];
+    struct iovec *last =
+        table->count > 0 ? &table->run[table->count - 1] : NULL;
     if (table->pages == PAGES_MAX) {
         return;
     }
-    if (table->count > 0 && (char *)last->iov_base + last->iov_len == page) {
+    if (last != NULL && (char *)last->iov_base + last->iov_len == page) {
         last->iov_len += size;
     } else if (table->count < RUNS_MAX) {
         table->run[table->count++] = (struct iovec){page, size};
@@ -114,7 +115,7 @@ open_pagemap(int proc)
         return -1;
     }
     int pagemap = openat(proc, "self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (prctl(PR_SET_DUMPABLE, before != 0, 0, 0, 0) < 0) {
+    if (prctl(PR_SET_DUMPABLE, before == 1, 0, 0, 0) < 0) {
         csb_close(&pagemap);
     }
     return pagemap;

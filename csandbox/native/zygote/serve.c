@@ -356,7 +356,7 @@ is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
 static void
 serve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
-    int timeout = zygote->forked ? -1 : IDLE_MS;
+    int timeout = helpers == NULL ? -1 : IDLE_MS;
     unsigned asked = 0;
     struct csb_runs *runs;
 
@@ -371,7 +371,7 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
         if (ready < 0) {
             continue; /* EINTR: stopped and continued */
         }
-        if (ready == 0) {
+        if (ready == 0 && helpers != NULL) {
             timeout = use_pause(zygote, helpers) ? 0 : -1;
             continue;
         }
@@ -393,7 +393,7 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
             }
         }
         if (events[POLL_CONTROL].revents != 0) {
-            if (++asked == BUSY && timeout >= 0) {
+            if (++asked == BUSY && timeout >= 0 && helpers != NULL) {
                 while (use_pause(zygote, helpers)) {
                 }
                 timeout = -1; /* there may never be a pause */
