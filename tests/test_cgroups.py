@@ -441,7 +441,7 @@ def blind():
     """Runs that the host's own look at memory does not end."""
     real = sandbox._see_to_its_end
 
-    def communicate(cell, frame, stdin, policy, sink):
+    def communicate(cell, *rest, **how):
         class Blind:
             def communicate(self, *args, **kwargs):
                 return cell.communicate(*args, **{**kwargs, "memory": 1 << 50})
@@ -449,7 +449,7 @@ def blind():
             def close(self):
                 cell.close()
 
-        return real(Blind(), frame, stdin, policy, sink)
+        return real(Blind(), *rest, **how)
 
     return mock.patch.object(sandbox, "_see_to_its_end", communicate)
 
