@@ -103,6 +103,12 @@ set-up() { # root|user
     cp -r "$TREE" "$CI_WORK/$1"
     [ "$1" = root ] || chown -R "$CI_USER" "$CI_WORK/$1"
     as "$1" bash -ec "$(cd "$TREE" && readme_command 1)"
+    compile_all "$1"
+}
+
+# Each of thousands of programs that tests start would do so.
+compile_all() { # root|user
+    as "$1" .venv/bin/python -m compileall -q csandbox tests
 }
 
 test() { # root|user
@@ -146,6 +152,7 @@ build() { # FOLDER PYTHON
     # Of its commands, which begin with where it was made.
     grep -rlIF "$ready" .venv/bin | xargs sed -i "s|$ready|$PWD/.venv|"
     .venv/bin/pip install -q -e .
+    .venv/bin/python -m compileall -q csandbox tests
 }
 
 # One with what the tests use, unless another stage has made it: half a minute.
@@ -171,7 +178,7 @@ suite() { # PYTHON
 # What the stage `suite` leaves out: what the kernel, the C that runs before
 # and beside Python, and plain Python of ours do.  The stage `test` has them
 # twice; half of all the time is theirs.
-SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|real_web|receipts|refusals|relief|scratch|source_rules|syscall_table.*|text|tier_landlock|tiers)\.py$'
+SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|filter|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|real_web|receipts|refusals|relief|scratch|source_rules|syscall_table.*|text|tier_landlock|tiers|zygote_filter)\.py$'
 
 # The tests of the files whose names begin with one of these letters.
 sanitizers() { # LETTERS

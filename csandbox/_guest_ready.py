@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox._guest import main
     from csandbox._guest_end import defer_logging
-    from csandbox._guest_first import ENVIRONMENT, JOB_FD, RESULT_FD
+    from csandbox._guest_first import CORE, ENVIRONMENT, JOB_FD, RESULT_FD
     from csandbox._guest_wait import frame_of_rehearsal, rehearse
 
 # Their hooks make locks anew, which nobody holds in a zygote of one thread,
@@ -81,7 +81,7 @@ def settle(quietly) -> bool:
         # Of the cells' only thread: they are process 2, each of its own.
         sys.modules["threading"].main_thread()._native_id = 2
     if not threaded:
-        for _ in range(REHEARSALS):
+        for _ in range(1 if CORE.SANITIZED else REHEARSALS):
             rehearse(len)
     settle_heap()
     return _is_quiet

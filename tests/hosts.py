@@ -222,10 +222,16 @@ def arm_none():
     disarm()
 
 
+def _csandbox():
+    return importlib.import_module("csandbox._csandbox")
+
+
 def steady_counts():
     """Return counts(), once nothing is on its way out any more."""
     found, since = counts(), time.monotonic()
-    while time.monotonic() < since + 0.1:
+    # Sanitized, what a zygote does when it is idle takes a second.
+    calm = 1.5 if _csandbox().SANITIZED else 0.1
+    while time.monotonic() < since + calm:
         time.sleep(0.01)
         if (now := counts()) != found:
             found, since = now, time.monotonic()

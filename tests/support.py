@@ -353,14 +353,16 @@ class Snapshot:
 
     def check(self, seconds=10.0):
         """Fail unless everything a test made is gone, or soon will be."""
-        zygotes.disarm()
-        end = time.monotonic() + seconds
+        if zygotes.disarm():
+            time.sleep(0.003)  # which most of these take to go
+        begun = time.monotonic()
         left = self.differences()
-        while left and time.monotonic() < end:
-            time.sleep(0.02)
+        while left and time.monotonic() < begun + seconds:
+            time.sleep(0.005)
             # A zygote's socket lives as long as the object does, and that as
             # long as the traceback of an error that came of it.
-            gc.collect()
+            if time.monotonic() > begun + 0.05:
+                gc.collect()
             left = self.differences()
         if left:
             pytest.fail(f"the test left behind: {left}")
