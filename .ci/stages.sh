@@ -200,7 +200,7 @@ sanitizers() { # LETTERS
 # so are the command, the queue, policies, doctor and rules of the source;
 # attacks on the kernel run no other C of ours than any run; the bombs fill
 # memory, and ASan's allocator ends the process that is refused some.
-NOT_SANITIZED='/test_(bombs|cli|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|parity_.*|policy|queue|readme|real_.*|source_rules|syscall_table.*|text)\.py$'
+NOT_SANITIZED='/test_(bombs|cli|docs|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|filter|parity_.*|policy|queue|readme|real_.*|source_rules|syscall_table.*|text|zygote_filter)\.py$'
 NOT_SANITIZED_TESTS=(
     # As the bombs do.
     --deselect=tests/test_limits.py::test_a_full_heap_is_told_of_by_its_exception
