@@ -103,6 +103,12 @@ set-up() { # root|user
     cp -r "$TREE" "$CI_WORK/$1"
     [ "$1" = root ] || chown -R "$CI_USER" "$CI_WORK/$1"
     as "$1" bash -ec "$(cd "$TREE" && readme_command 1)"
+    compile_all "$1"
+}
+
+# Each of thousands of programs that tests start would do so.
+compile_all() { # root|user
+    as "$1" .venv/bin/python -m compileall -q csandbox
 }
 
 test() { # root|user
@@ -146,6 +152,7 @@ build() { # FOLDER PYTHON
     # Of its commands, which begin with where it was made.
     grep -rlIF "$ready" .venv/bin | xargs sed -i "s|$ready|$PWD/.venv|"
     .venv/bin/pip install -q -e .
+    .venv/bin/python -m compileall -q csandbox
 }
 
 # One with what the tests use, unless another stage has made it: half a minute.
