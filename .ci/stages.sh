@@ -205,6 +205,7 @@ NOT_SANITIZED_TESTS=(
     # As the bombs do.
     --deselect=tests/test_limits.py::test_a_full_heap_is_told_of_by_its_exception
     --deselect=tests/test_limits.py::test_numpy_has_nearly_all_of_the_memory
+    --deselect=tests/test_limits.py::test_inputs_and_result_are_not_the_guests_memory
     --deselect=tests/test_limits.py::test_peak_memory_is_the_runs_own
     --deselect=tests/test_limits.py::test_every_end_has_an_error_of_its_own
     --deselect=tests/test_limits.py::test_what_cannot_be_caught_is_a_memory_limit
