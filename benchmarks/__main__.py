@@ -133,7 +133,10 @@ def main() -> None:
         for goal in goals(options.rounds):
             found["goals"].append(vars(goal))
             mark = "" if goal.met else "  MISSED"
-            print(f"{goal.what:<58} {goal.wanted:>12} {goal.found:>10}{mark}")
+            print(
+                f"{goal.what:<58} {goal.wanted:>12} {goal.found:>10}{mark}",
+                flush=True,
+            )
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=2))
     if options.plot:
