@@ -23,7 +23,7 @@
 #include "launch.h"
 #include "meter.h"
 #include "run.h"
-#include "strings.h"
+#include "stringlist.h"
 #include "watch.h"
 #include "zygote_object.h"
 

@@ -2,7 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "strings.h"
+#include "stringlist.h"
 
 #include <string.h>
 
