@@ -9,18 +9,42 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from csandbox._csandbox import Inputs, Run, Zygote
     from csandbox.policy import Policy
+    from csandbox.terms import Terms
     from csandbox.zygotes import Parts, Template
 
 
-def start_run(
-    template: Template, policy: Policy, parts: Parts = ()
-) -> tuple[Zygote, Run]:
+class Order:
+    """What a run wants: a cell of this zygote and policy, with large inputs.
+
+    `kind` is that of the cells which may wait for such a job, 0 if none may.
+    """
+
+    __slots__ = ("kind", "parts", "policy", "template")
+
+    def __init__(
+        self,
+        template: Template,
+        policy: Policy,
+        parts: Parts = (),
+        terms: Terms | None = None,
+    ) -> None:
+        self.template = template
+        self.policy = policy
+        self.parts = parts
+        self.kind = 0
+        if may_be_armed(template) and _may_wait(parts):
+            terms = terms or terms_of(policy)
+            self.kind = terms.kind(template, stored=bool(parts))
+
+
+def start_run(order: Order) -> tuple[Zygote, Run]:
     """Return a cell for a job, that waits for it or is in the making.
 
-    Its zygote is started if need be.  It has `parts`, large inputs.
+    Its zygote is started if need be.
     """
+    parts = order.parts
     try:
-        armed = _armed_run(template, policy, parts)
+        armed = _armed_run(order)
         if armed is not None:
             return armed
         inputs = zygotes.make_inputs(parts) if parts else None
@@ -29,38 +53,35 @@ def start_run(
             "host-descriptors", error.errno or 0, "the inputs"
         ) from None
     try:
-        return _make_run(template, policy, inputs)
+        return _make_run(order, inputs)
     finally:
         if inputs is not None:
             inputs.close()  # the cell has it
 
 
-def _armed_run(
-    template: Template, policy: Policy, parts: Parts
-) -> tuple[Zygote, Run] | None:
-    """Return a cell that waits, and has these inputs now, if there is one."""
-    if not _may_wait(parts) or not may_be_armed(template):
+def _armed_run(order: Order) -> tuple[Zygote, Run] | None:
+    """Return a cell that waits, and has its inputs now, if there is one."""
+    if not order.kind:
         return None
-    armed = zygotes.registry().armed.take(
-        _kind(template, policy, stored=bool(parts))
-    )
-    if armed is not None and parts:
+    armed = zygotes.registry().armed.take(order.kind)
+    if armed is not None and order.parts:
         try:
-            armed[1].take_inputs([*parts])
+            armed[1].take_inputs([*order.parts])
         except BaseException:
             armed[1].close()
             raise
     return armed
 
 
-def _make_run(
-    template: Template, policy: Policy, inputs: Inputs | None
-) -> tuple[Zygote, Run]:
+def _make_run(order: Order, inputs: Inputs | None) -> tuple[Zygote, Run]:
+    template = order.template
     attempt = 0
     while attempt < zygotes.ATTEMPTS:
         zygote = zygotes.booted(template)
         try:
-            return zygote, zygotes._request(zygote, policy, inputs, template)
+            return zygote, zygotes._request(
+                zygote, order.policy, inputs, template
+            )
         except _csandbox.SetupError as error:
             raise zygotes.unavailable(*error.args) from None
         except OSError as error:
@@ -82,21 +103,9 @@ def _may_wait(parts: Parts) -> bool:
     )
 
 
-def _kind(template: Template, policy: Policy, *, stored: bool = False) -> int:
-    return terms_of(policy).kind(template, stored=stored)
-
-
-def wants_successor(
-    template: Template, policy: Policy, parts: Parts = ()
-) -> bool:
+def wants_successor(order: Order) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
-    return (
-        may_be_armed(template)
-        and _may_wait(parts)
-        and zygotes.registry().armed.wants(
-            _kind(template, policy, stored=bool(parts))
-        )
-    )
+    return order.kind > 0 and zygotes.registry().armed.wants(order.kind)
 
 
 def may_be_armed(template: Template) -> bool:
@@ -110,49 +119,42 @@ def may_be_armed(template: Template) -> bool:
     )
 
 
-def is_armed(template: Template, policy: Policy) -> bool | None:
+def is_armed(order: Order) -> bool | None:
     """Whether the cell a run would get is ready; None if there is none."""
-    return zygotes.registry().armed.is_ready(_kind(template, policy))
+    return zygotes.registry().armed.is_ready(order.kind)
 
 
-def expect(template: Template, policy: Policy) -> None:
+def expect(order: Order) -> None:
     """Have a run of this kind leave a cell armed, however rare it is."""
-    zygotes.registry().armed.expect(_kind(template, policy))
+    zygotes.registry().armed.expect(order.kind)
 
 
-def keep_successor(
-    template: Template,
-    policy: Policy,
-    zygote: Zygote,
-    run: Run,
-    parts: Parts = (),
-) -> None:
+def keep_successor(order: Order, zygote: Zygote, run: Run) -> None:
     """Let the cell wait that was armed during a run, if there is one."""
     registry = zygotes.registry()
     successor = zygotes.adopt_successor(run)
     if successor is None:
         pass
-    elif registry.holds(template, zygote):
-        kind = _kind(template, policy, stored=bool(parts))
-        registry.armed.put(kind, zygote, successor)
+    elif registry.keeps(zygote):
+        registry.armed.put(order.kind, zygote, successor)
     else:  # it leaves
         successor.close()
     zygotes.tend()
-    if not parts and not registry.holds(template, zygote):
-        _arm_heir(template, policy)
+    if not order.parts and not registry.keeps(zygote):
+        _arm_heir(order)
 
 
-def _arm_heir(template: Template, policy: Policy) -> None:
+def _arm_heir(order: Order) -> None:
     """Have a cell ready in the zygote that has come in another's place."""
     registry = zygotes.registry()
-    zygote = registry.zygotes.get(template)
+    zygote = registry.zygotes.get(order.template)
     # What is required is looked at by the run that asks.
-    if zygote is None or policy.require:
+    if zygote is None or order.policy.require:
         return
-    if not wants_successor(template, policy):
+    if not wants_successor(order):
         return
     try:
-        run = zygotes._request(zygote, policy, template=template)
+        run = zygotes._request(zygote, order.policy, template=order.template)
     except (OSError, _csandbox.SetupError):
         return  # the next run asks
-    registry.armed.put(_kind(template, policy), zygote, run)
+    registry.armed.put(order.kind, zygote, run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from time import monotonic
 
 from csandbox import _csandbox, accounts, places, violations
 from csandbox.errors import (
@@ -20,6 +19,7 @@ from csandbox.errors import (
     UnavailableError,
 )
 from csandbox.result import Usage
+from csandbox.terms import terms_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _too_big(outcome: dict[str, Any], policy: Policy) -> LimitError:
 def _decode(outcome: dict[str, Any], policy: Policy) -> Any:
     # A value takes more room than its pickle: a None is 1 byte there, and a
     # place in a list of 8 bytes here.
-    memory = max(LEAST_MEMORY, EXPANSION * policy.result_bytes)
+    memory = max(LEAST_MEMORY, EXPANSION * terms_of(policy).result_bytes)
     return _csandbox.decode(
         outcome["payload"], region=outcome["region"], memory=memory
     )
@@ -212,25 +212,27 @@ def exit_code(error: SandboxError | None) -> int | None:
     return 1 if isinstance(error, GuestError) else None
 
 
-def phases(
-    outcome: dict[str, Any], asked: float, placed: float
+def _phases(
+    outcome: dict[str, Any], asked: float, placed: float, done: float
 ) -> dict[str, float]:
-    """Divide the time since `asked` among the phases of a run, in seconds."""
-    now = monotonic()
     # A cell that never was ready took all its time to be armed.
-    ready = outcome["ready_at"] or now
+    ready = outcome["ready_at"] or done
     return {
         "queue": placed - asked,
         "arm": ready - placed,
         "run": outcome["wall"],
-        "decode": now - ready - outcome["wall"],
+        "decode": done - ready - outcome["wall"],
     }
 
 
 def usage(
-    outcome: dict[str, Any], phases: dict[str, float], policy: Policy
+    outcome: dict[str, Any], times: tuple[float, float, float], policy: Policy
 ) -> Usage:
-    """Return what a run used."""
+    """Return what a run used.
+
+    `times` are when it was asked for, had its place, and was done.
+    """
+    phases = _phases(outcome, *times)
     most = policy.output_bytes
     return Usage(
         **phases,

@@ -178,7 +178,7 @@ class _Done:
         self.value, self.error = endings.judge(outcome, policy)
         self._policy = policy
         self._template = template
-        self._phases = endings.phases(outcome, *times)
+        self._times = *times, monotonic()
 
     def result(self) -> Result:
         from csandbox import endings, receipts, violations
@@ -192,7 +192,7 @@ class _Done:
             stderr_bytes=outcome["stderr"],
             error=self.error,
             exit_code=endings.exit_code(self.error),
-            usage=endings.usage(outcome, self._phases, policy),
+            usage=endings.usage(outcome, self._times, policy),
             violations=blocked,
             isolation=isolation,
         )
@@ -243,9 +243,8 @@ def _carry_out(
             else:
 
                 def start(each: Template) -> dict[str, Any]:
-                    return _start(
-                        frame, cargo, stdin, policy, sink, each, hurried
-                    )
+                    order = cells.Order(each, policy, cargo.parts, terms)
+                    return _start(order, frame, stdin, sink, hurried)
 
                 if template is None:
                     outcome, chosen = tiers.with_zygote(chosen, policy, start)
@@ -278,27 +277,26 @@ def _fork(
 
 
 def _start(
+    order: cells.Order,
     frame: bytes,
-    cargo: Cargo,
     stdin: bytes,
-    policy: Policy,
     sink: Sink | None,
-    template: Template,
     hurried: bool,
 ) -> dict[str, Any]:
     """Do a job in a cell of a zygote, and put right what became of that."""
+    template, policy = order.template, order.policy
     for attempt in range(1, zygotes.ATTEMPTS + 1):
-        zygote, cell = cells.start_run(template, policy, cargo.parts)
+        zygote, cell = cells.start_run(order)
         outcome = _see_to_its_end(
             cell,
             frame,
             stdin,
             policy,
             sink,
-            successor=cells.wants_successor(template, policy, cargo.parts),
+            successor=cells.wants_successor(order),
             hurried=hurried and not template.is_bare and not template.several,
         )
-        cells.keep_successor(template, policy, zygote, cell, cargo.parts)
+        cells.keep_successor(order, zygote, cell)
         cell.close()
         if outcome["ending"] == "setup":
             late = outcome["errno"] == ETIMEDOUT

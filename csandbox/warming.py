@@ -52,13 +52,14 @@ def warm(policy: Policy | None = None, **overrides: Any) -> None:
     template = tiers.settled(template, policy)
     zygotes.booted(template, whole=True)
     _import_packages(policy)
-    if not cells.may_be_armed(template):
+    order = cells.Order(template, policy)
+    if not order.kind:
         return
-    if cells.is_armed(template, policy) is None:
-        cells.expect(template, policy)
+    if cells.is_armed(order) is None:
+        cells.expect(order)
         sandbox.run_nothing(policy)
     end = monotonic() + READY_SECONDS
-    while cells.is_armed(template, policy) is False and monotonic() < end:
+    while cells.is_armed(order) is False and monotonic() < end:
         sleep(PAUSE)
 
 

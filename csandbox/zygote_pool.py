@@ -74,6 +74,10 @@ class Registry:
         """Whether a zygote is kept."""
         return self.zygotes.get(template) is zygote
 
+    def keeps(self, zygote: Zygote) -> bool:
+        """Whether a zygote is kept, of whatever template."""
+        return zygote in self.zygotes.values()
+
     def trim(self) -> None:
         """Let go of those that are too many."""
         while len(self.zygotes) > self.most:
