@@ -776,7 +776,6 @@ LEAVES = """
 import multiprocessing, os, csandbox
 from csandbox import scratches, tiers, zygotes
 real = zygotes.build_plan
-BARE = zygotes.BARE_MECHANISMS
 def run():
     template = zygotes.Template(mechanisms=BARE)
     return csandbox.sandbox._execute(*job(), template=template)
@@ -803,6 +802,7 @@ def test_workers_and_forks_leave_no_directory(open_to_all):
     program = f"""
 from csandbox import scratches
 scratches._MEMORY = {open_to_all!r}
+BARE = {support.BARE}
 {LEAVES}
 import hosts
 hosts.show(len(after_worker))
