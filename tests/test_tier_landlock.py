@@ -541,6 +541,16 @@ os.mkfifo('fifo')
     assert (tmp_path / "kept").read_text() == "precious"
 
 
+def test_the_umask_of_the_host_is_not_that_of_its_directory():
+    program = """
+import os, hosts, support
+os.umask(0o177)
+source = "open('/tmp/x', 'w').write('ab'), os.umask(0)"
+hosts.show(support.run_guest(source, bare=True).unwrap())
+"""
+    assert hosts.run(program) == [2, 0o022]
+
+
 def test_no_scratch():
     source = """
 try:
