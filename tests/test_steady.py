@@ -131,3 +131,26 @@ for thread in threads: thread.join()
 hosts.show(found)
 """)
     assert found == [[[3999, 3999]]] * 3
+
+
+def test_a_limit_on_memory_says_nothing_of_how_many_runs_there_were():
+    """The zygote keeps a stack for each that was in it at a time."""
+    found = program("""
+looks = "import resource; resource.getrlimit(resource.RLIMIT_DATA)[0]"
+def limit():
+    "Of a cell that was forked now."
+    hosts.disarm()
+    return csandbox.run(looks)
+csandbox.warm()
+# The zygote grows as well when it gets all ready that cells begin with.
+alone = [limit() for _ in range(40)]
+def busy():
+    csandbox.run("import time; time.sleep(1)", timeout=20)
+threads = [threading.Thread(target=busy) for _ in range(8)]
+for thread in threads: thread.start()
+hosts.wait_until(lambda: csandbox.capacity().alive == 8)
+beside = limit()
+for thread in threads: thread.join()
+hosts.show([alone[-1], beside, limit()])
+""")
+    assert found == found[:1] * 3
