@@ -133,6 +133,37 @@ hosts.show(found)
     assert found == [[[3999, 3999]]] * 3
 
 
+# Reads the end of the stack, where what has returned has left things.
+READS_STACK = """
+import ctypes, os, re
+libc = ctypes.CDLL(None)
+libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+at = ctypes.c_void_p.in_dll(libc, "__libc_stack_end").value | 4095
+read, write = os.pipe()
+pages = []
+while libc.write(write, at - 4095, 4096) == 4096 and len(pages) < 64:
+    pages.append(os.read(read, 4096))
+    at -= 4096
+stack = b"".join(reversed(pages))
+"""
+
+
+def test_a_guest_finds_nothing_of_its_setting_up_on_its_stack():
+    """It was its status in /proc, and so its number among the processes of
+    this machine, and among those that its zygote has had for all its runs; and
+    the numbers of namespaces, of which each run has some."""
+    found = program(f"""
+source = {READS_STACK!r} + '''
+words = memoryview(stack).cast("L")
+[*re.findall(b"NS[a-z]+:[ -~\\\\t]*", stack),
+ *(word for word in words if 0xF0000000 <= word <= 0xF00FFFFF)]
+'''
+csandbox.warm()
+hosts.show([str(csandbox.run(source)) for _ in range(9)])
+""")
+    assert found == ["[]"] * 9
+
+
 def test_a_limit_on_memory_says_nothing_of_how_many_runs_there_were():
     """The zygote keeps a stack for each that was in it at a time."""
     found = program("""
