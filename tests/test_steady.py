@@ -185,3 +185,25 @@ for thread in threads: thread.join()
 hosts.show([alone[-1], beside, limit()])
 """)
     assert found == found[:1] * 3
+
+
+# --- nothing of it is left ---------------------------------------------------
+
+READY = """
+while not csandbox.run("import sys; 'cloudpickle' in sys.modules"): pass
+(zygote,) = hosts.zygotes(os.getpid())
+"""
+
+
+def test_the_end_of_a_run_that_was_not_short_is_awaited():
+    """It may have made what the kernel takes long to remove."""
+    found = program(f"""
+hosts.arm_none()
+{READY}
+source = "x = b'y' * 150_000_000; import time; time.sleep(0.03)"
+def left():
+    csandbox.run(source, timeout=60)
+    return hosts.children(zygote)
+hosts.show([left() for _ in range(3)])
+""")
+    assert found == [[], [], []]
