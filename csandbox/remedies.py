@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EAGAIN, EMFILE, ENFILE, ENOENT, ENOSPC, ENOSYS, EPERM
+from errno import (
+    EACCES,
+    EAGAIN,
+    EFBIG,
+    EMFILE,
+    ENFILE,
+    ENOENT,
+    ENOSPC,
+    ENOSYS,
+    EPERM,
+)
 
 _NO_NAMESPACES = (
     "User namespaces are refused here by a seccomp profile, as containers "
@@ -18,6 +28,10 @@ _APPARMOR = (
 _TOO_MANY = (
     "Too many processes or descriptors: raise ulimit -u or ulimit -n, or "
     "run fewer cells at once."
+)
+_SHORT_FILES = (
+    "The limit on the size of files (RLIMIT_FSIZE) is lower than what a run "
+    "is given takes: raise ulimit -f."
 )
 _OLD_KERNEL = "The kernel is too old: Linux 5.13 or later is needed."
 _BUG = "This should not happen: please report it as a bug of csandbox."
@@ -185,6 +199,8 @@ def remedy(step: str, errno: int) -> tuple[str, str]:
     guarantee, texts = _STEPS.get(step, ("", {}))
     if errno in (EMFILE, ENFILE):
         return "", _TOO_MANY  # whatever it was wanted for
+    if errno == EFBIG:
+        return "", _SHORT_FILES
     if step not in _STEPS:
         for prefix, name in _BY_PREFIX.items():
             if step.startswith(prefix):

@@ -47,17 +47,7 @@ ATTEMPTS = 3
 BOOT_SECONDS = 60.0  # imports of preload included
 # The last two: its socket was closed by others, or is a file of others now.
 DEAD = (EPIPE, ECONNRESET, ENOTCONN, EBADF, ENOTSOCK)
-_NAMESPACES = (
-    "mount namespace",
-    "network namespace",
-    "pid namespace",
-    "user namespace",
-)
 ALL_MECHANISMS: int = sum(_csandbox.MECHANISMS.values())
-
-BARE_MECHANISMS: int = ALL_MECHANISMS - sum(
-    _csandbox.MECHANISMS[name] for name in _NAMESPACES
-)
 
 
 class Template(Record):

@@ -23,7 +23,7 @@ SECOND_USER = os.environ.get("CSANDBOX_SECOND_USER") == "1"
 # What crosses, and how, and Python code of the host's: no privilege matters.
 SAME_FOR_EVERY_USER = {
     *("test_accounts", "test_decode", "test_docs", "test_errors"),
-    *("test_filter", "test_parity_python"),
+    *("test_filter", "test_flock", "test_parity_python"),
     *("test_policy", "test_real_pyperformance", "test_result"),
     *("test_source_rules", "test_syscall_table", "test_text"),
     *("test_syscall_table_compute", "test_untransportable", "test_values"),

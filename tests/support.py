@@ -35,6 +35,11 @@ MECHANISMS = frozenset(_csandbox.MECHANISMS)
 OPTIONAL = sorted(MECHANISMS - {"pid namespace"})
 VIEW, LANDLOCK, SECCOMP = "mount namespace", "landlock", "seccomp"
 NETNS, USERNS, LIMITS = "network namespace", "user namespace", "rlimits"
+# The bits of what there is where all namespaces are refused.
+BARE = sum(
+    _csandbox.MECHANISMS[name]
+    for name in MECHANISMS - {VIEW, NETNS, USERNS, "pid namespace"}
+)
 
 OS_ERRORS = frozenset(
     name
@@ -140,7 +145,7 @@ def template(
     """
     if bare:
         return Template(
-            mechanisms=zygotes.BARE_MECHANISMS,
+            mechanisms=BARE,
             fault=fault,
             preload=("ctypes",),
             several=several,

@@ -207,6 +207,29 @@ hosts.show([before, csandbox.run("5")])
     assert found == [[True, True], 5]
 
 
+def test_a_cell_gets_its_job_though_it_would_end_without_one_now():
+    """It is stopped until its time is over, and gets a job meanwhile."""
+    found = program("""
+import signal
+from csandbox import bootstrap
+bootstrap._TEXT = bootstrap._TEXT.replace(
+    '_guest["enter"]', '_guest["IDLE_SECONDS"] = 2\\n_guest["enter"]')
+def armed_cells():
+    csandbox.warm()
+    return hosts.cells(sys.argv[1])
+cells = hosts.wait_until(armed_cells)
+for pid in cells: os.kill(pid, signal.SIGSTOP)
+start, got = time.monotonic(), []
+thread = threading.Thread(target=lambda: got.append(csandbox.run("7")))
+thread.start()
+while time.monotonic() < start + 2.5: time.sleep(0.1)
+for pid in cells: os.kill(pid, signal.SIGCONT)
+thread.join()
+hosts.show(got)
+""")
+    assert found == [7]
+
+
 def test_many_kinds_leave_a_bounded_number_of_cells():
     found = program("""
 for i in range(150):
@@ -310,6 +333,19 @@ value = csandbox.run("8", profile="compute")
 hosts.show([len(before), value, before == hosts.zygotes(os.getpid())])
 """)
     assert found == [1, 8, True]
+
+
+def test_warm_again_where_no_cell_can_wait_starts_no_run():
+    found = program("""
+csandbox.warm(profile="compute")
+(zygote,) = zygotes._registry.zygotes.values()
+before = zygote.runs
+for _ in range(3): csandbox.warm(profile="compute")
+zygotes._request = refuse
+csandbox.warm(profile="compute")
+hosts.show(zygote.runs - before)
+""")
+    assert found == 0
 
 
 def test_warm_does_nothing_for_forks_of_the_caller():

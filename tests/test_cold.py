@@ -124,6 +124,20 @@ def test_what_it_prints_is_what_any_other_does(source, stdout, stderr):
     assert early.exit_code == late.exit_code
 
 
+@pytest.mark.parametrize(
+    "source", ["abs(1)", "[abs(1)]", "abs(1) + max()", "'a' * 70_000 * abs(1)"]
+)
+def test_its_expression_is_evaluated_once(source, monkeypatch):
+    """The value of most, and what they raise, is sent by the rest of us."""
+    tells = "from posix import write; builtins.abs = lambda n: write(1, b'x')"
+    text = bootstrap._TEXT.replace("_guest[", f"{tells}\n_guest[", 1)
+    monkeypatch.setattr(bootstrap, "_TEXT", text)
+    try:
+        assert first(source).stdout == "x"
+    finally:
+        zygotes.shutdown()  # whose cells all do so
+
+
 def test_it_reaches_nothing_by_the_way_of_an_expression():
     source = "[c for c in ().__class__.__base__.__subclasses__()] and 1"
     assert first(source).value == 1  # not plain: by the rest of our side

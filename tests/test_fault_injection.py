@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import csandbox
+import hosts
 import support
 from csandbox import _csandbox, guarantees, jobs, sandbox, zygotes
 from csandbox.errors import UnavailableError
@@ -371,6 +372,23 @@ def test_a_module_that_cannot_be_preloaded_is_named():
         csandbox.run("1", preload=("no_such_module_here",))
     assert caught.value.step == "preload"
     assert "no_such_module_here" in caught.value.detail
+
+
+def test_a_limit_on_the_size_of_files_is_named_where_it_is_too_low():
+    steps, numbers, remedies = hosts.run("""
+import resource, csandbox, hosts
+found = []
+for limit, data in ((0, ""), (0, "x" * 100_000), (90_000, "x" * 100_000)):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))
+    try:
+        csandbox.run("data", inputs={"data": data})
+    except csandbox.UnavailableError as error:
+        found.append([error.step, error.errno_name, error.remedy])
+hosts.show([*zip(*found)])
+""")
+    assert steps == ["host-descriptors"] * 3
+    assert numbers == ["EFBIG"] * 3
+    assert all("RLIMIT_FSIZE" in each for each in remedies), remedies
 
 
 def test_the_hosts_name_is_untouched():

@@ -519,11 +519,13 @@ found
 # --- the process, and what it sees -------------------------------------------
 
 
-def test_umask_is_the_usual_one_under_a_host_with_another():
+@pytest.mark.parametrize("umask", [0o077, 0o177])
+def test_umask_is_the_usual_one_under_a_host_with_another(umask):
+    """The second refuses even the host the directories that it makes."""
     found = hosts.run(
-        """
+        f"""
 import os, csandbox, hosts
-os.umask(0o077)
+os.umask({umask})
 source = '''
 import os
 open('/tmp/file', 'w').close()
@@ -534,7 +536,7 @@ os.mkdir('/tmp/folder')
 hosts.show([*csandbox.run(source, timeout=60), os.umask(0)])
 """
     )
-    assert found == [0o022, 0o644, 0o755, 0o077]
+    assert found == [0o022, 0o644, 0o755, umask]
 
 
 def test_every_mount_has_the_flags_of_its_kind():

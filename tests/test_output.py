@@ -121,3 +121,11 @@ def test_what_a_sink_raises_ends_the_run_soon(monkeypatch):
     with pytest.raises(ConnectionError, match="x"):
         csandbox.run("import time; print('x'); time.sleep(60)", timeout=60)
     assert time.monotonic() - started < 30
+
+
+def test_what_a_package_prints_as_it_is_imported_is_no_output_of_a_run():
+    printed = "import this; this.s[:3]"
+    for _ in range(2):
+        result = csandbox.execute(printed, preload=("this",))
+        assert (result.value, result.stdout) == ("Gur", "")
+    assert "Zen" in csandbox.execute(printed).stdout

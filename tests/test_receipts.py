@@ -10,7 +10,7 @@ import pytest
 import csandbox
 from csandbox import _csandbox, zygotes
 from csandbox.errors import UnavailableError
-from support import LANDLOCK, LIMITS
+from support import BARE, LANDLOCK, LIMITS
 from test_lockdown import (
     patched_plan,
     preloading,
@@ -137,7 +137,6 @@ GOOD = {
     "DATA": 1,
 }
 ALL = zygotes.ALL_MECHANISMS
-BARE = zygotes.BARE_MECHANISMS
 VIEW_ALONE = _csandbox.MECHANISMS["mount namespace"]
 NET_ALONE = _csandbox.MECHANISMS["network namespace"]
 

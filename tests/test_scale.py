@@ -84,6 +84,30 @@ def test_limits_ask_for_few_different_numbers_of_threads():
 # --- how many ----------------------------------------------------------------
 
 
+def test_policies_that_differ_in_what_guests_are_told_are_not_kept():
+    """Their env may be secrets of those for whom the runs were."""
+    found = program("""
+import gc
+from csandbox import Policy, terms
+terms.MOST = 8
+def more():
+    gc.collect()
+    return sum(type(each) is Policy for each in gc.get_objects()) - before
+before = 0
+csandbox.run("1", env={"A": "b"})
+before = more()
+for i in range(40): csandbox.run("1", env={"A": str(i)})
+after_env = more()
+for i in range(40): csandbox.run("1", policy=Policy(env={"A": str(i)}))
+after_policies = more()
+for i in range(40):
+    csandbox.run("1", policy=Policy(env={"A": str(i)}), timeout=5 + i)
+hosts.show([after_env, after_policies, more() <= 2 * terms.MOST,
+            len(terms._numbers) <= terms.MOST])
+""")
+    assert found == [0, 0, True, True]
+
+
 def test_processes_and_descriptors_are_bounded_however_many_policies():
     found = program("""
 csandbox.set_capacity(zygotes=3)
@@ -196,6 +220,19 @@ hosts.show([len(hashes), len(addresses), settled(),
             len(zygotes._registry.heirs) <= 1])
 """)
     assert found == [3, 3, 1, True]
+
+
+def test_a_cell_of_an_heir_waits_as_it_takes_over():
+    found = program("""
+zygote_pool.RUNS = 20
+zygote_pool.LOOK_SECONDS = 0.0
+csandbox.run("1")
+before, end = kept(), time.monotonic() + 30
+while kept() == before and time.monotonic() < end: csandbox.run("1")
+waiting, zygotes._request = len(zygotes._registry.armed), None
+hosts.show([kept() != before, waiting, csandbox.run("5")])
+""")
+    assert found == [True, 1, 5]
 
 
 def test_hash_seed_and_addresses_change_after_a_time():

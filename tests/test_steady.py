@@ -131,3 +131,108 @@ for thread in threads: thread.join()
 hosts.show(found)
 """)
     assert found == [[[3999, 3999]]] * 3
+
+
+# Reads the end of the stack, where what has returned has left things.
+READS_STACK = """
+import ctypes, os, re
+libc = ctypes.CDLL(None)
+libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+at = ctypes.c_void_p.in_dll(libc, "__libc_stack_end").value | 4095
+read, write = os.pipe()
+pages = []
+while libc.write(write, at - 4095, 4096) == 4096 and len(pages) < 64:
+    pages.append(os.read(read, 4096))
+    at -= 4096
+stack = b"".join(reversed(pages))
+"""
+
+
+def test_a_guest_finds_nothing_of_its_setting_up_on_its_stack():
+    """It was its status in /proc, and so its number among the processes of
+    this machine, and among those that its zygote has had for all its runs; and
+    the numbers of namespaces, of which each run has some."""
+    found = program(f"""
+source = {READS_STACK!r} + '''
+words = memoryview(stack).cast("L")
+[*re.findall(b"NS[a-z]+:[ -~\\\\t]*", stack),
+ *(word for word in words if 0xF0000000 <= word <= 0xF00FFFFF)]
+'''
+csandbox.warm()
+hosts.show([str(csandbox.run(source)) for _ in range(9)])
+""")
+    assert found == ["[]"] * 9
+
+
+def test_a_limit_on_memory_says_nothing_of_how_many_runs_there_were():
+    """The zygote keeps a stack for each that was in it at a time."""
+    found = program("""
+looks = "import resource; resource.getrlimit(resource.RLIMIT_DATA)[0]"
+def limit():
+    "Of a cell that was forked now."
+    hosts.disarm()
+    return csandbox.run(looks)
+csandbox.warm()
+# The zygote grows as well when it gets all ready that cells begin with.
+alone = [limit() for _ in range(40)]
+def busy():
+    csandbox.run("import time; time.sleep(1)", timeout=20)
+threads = [threading.Thread(target=busy) for _ in range(8)]
+for thread in threads: thread.start()
+hosts.wait_until(lambda: csandbox.capacity().alive == 8)
+beside = limit()
+for thread in threads: thread.join()
+hosts.show([alone[-1], beside, limit()])
+""")
+    assert found == found[:1] * 3
+
+
+# --- nothing of it is left ---------------------------------------------------
+
+READY = """
+while not csandbox.run("import sys; 'cloudpickle' in sys.modules"): pass
+(zygote,) = hosts.zygotes(os.getpid())
+"""
+
+
+def test_the_end_of_a_run_that_was_not_short_is_awaited():
+    """It may have made what the kernel takes long to remove."""
+    found = program(f"""
+hosts.arm_none()
+{READY}
+source = "x = b'y' * 150_000_000; import time; time.sleep(0.03)"
+def left():
+    csandbox.run(source, timeout=60)
+    return hosts.children(zygote)
+hosts.show([left() for _ in range(3)])
+""")
+    assert found == [[], [], []]
+
+
+def test_a_cell_that_a_short_run_has_asked_for_comes_when_it_is_wanted():
+    """Even before the end of that run, in whose socket the request lies."""
+    found = program(f"""
+{READY}
+pool = csandbox.zygotes._registry.armed
+def living():
+    with open(f"/proc/{{zygote}}/task/{{zygote}}/children") as file:
+        return {{*file.read().split()}}
+def came():
+    "Whether the next came before the end of this; None if it was not short."
+    csandbox.warm()
+    old, start = living(), time.monotonic()
+    csandbox.run("1")
+    if time.monotonic() - start > 0.001:
+        return None
+    ((*_, (_, _, run)),) = pool._waiting.values()
+    assert run.waits()
+    while old & (now := living()):
+        if now - old and old & living(): return True
+    hosts.wait_until(lambda: run.waits() and run.ready)
+    return False
+found, end = [], time.monotonic() + 10
+while time.monotonic() < end and True not in found and len(found) < 40:
+    found += [each for each in [came()] if each is not None]
+hosts.show(found)
+""")
+    assert True in found or len(found) < 40

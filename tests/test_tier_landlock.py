@@ -541,6 +541,16 @@ os.mkfifo('fifo')
     assert (tmp_path / "kept").read_text() == "precious"
 
 
+def test_the_umask_of_the_host_is_not_that_of_its_directory():
+    program = """
+import os, hosts, support
+os.umask(0o177)
+source = "open('/tmp/x', 'w').write('ab'), os.umask(0)"
+hosts.show(support.run_guest(source, bare=True).unwrap())
+"""
+    assert hosts.run(program) == [2, 0o022]
+
+
 def test_no_scratch():
     source = """
 try:
@@ -776,7 +786,6 @@ LEAVES = """
 import multiprocessing, os, csandbox
 from csandbox import scratches, tiers, zygotes
 real = zygotes.build_plan
-BARE = zygotes.BARE_MECHANISMS
 def run():
     template = zygotes.Template(mechanisms=BARE)
     return csandbox.sandbox._execute(*job(), template=template)
@@ -803,6 +812,7 @@ def test_workers_and_forks_leave_no_directory(open_to_all):
     program = f"""
 from csandbox import scratches
 scratches._MEMORY = {open_to_all!r}
+BARE = {support.BARE}
 {LEAVES}
 import hosts
 hosts.show(len(after_worker))

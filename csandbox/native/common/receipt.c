@@ -79,6 +79,9 @@ csb_receipt_read(int status, struct csb_receipt *ret_receipt)
     ret_receipt->no_new_privs = (uint32_t)number_of(text, "\nNoNewPrivs:", 10);
     ret_receipt->seccomp = (uint32_t)number_of(text, "\nSeccomp:", 10);
     ret_receipt->filters = (uint32_t)number_of(text, "\nSeccomp_filters:", 10);
+    /* A guest would find on its stack which process it is on this machine, and
+     * of how many that its zygote has had. */
+    explicit_bzero(text, sizeof text);
     return 0;
 }
 

@@ -136,17 +136,8 @@ finish(struct csb_runs *runs, unsigned index)
     *run = runs->run[--runs->count];
 }
 
-/* Clears what the calls before it left on the stack, where the next cell
- * would find it. */
-__attribute__((noinline)) static void
-clear_stack(void)
-{
-    char old[4096];
-    explicit_bzero(old, sizeof old);
-}
-
-__attribute__((noinline)) static void
-reap_all(struct csb_runs *runs)
+void
+csb_runs_reap(struct csb_runs *runs)
 {
     struct rusage usage;
     int status;
@@ -165,13 +156,6 @@ reap_all(struct csb_runs *runs)
             break;
         }
     }
-}
-
-void
-csb_runs_reap(struct csb_runs *runs)
-{
-    reap_all(runs);
-    clear_stack();
 }
 
 int

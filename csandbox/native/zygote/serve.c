@@ -353,7 +353,7 @@ is_done(const struct csb_zygote *zygote, const struct csb_runs *runs,
 }
 
 /* Returns in a cell only. */
-static void
+__attribute__((noinline)) static void
 serve(struct csb_zygote *zygote, const struct helpers *helpers)
 {
     int timeout = helpers == NULL ? -1 : IDLE_MS;
@@ -410,6 +410,16 @@ serve(struct csb_zygote *zygote, const struct helpers *helpers)
     }
 }
 
+/* Clears what the calls before it left on the stack, where a guest would find
+ * it: the numbers of its namespaces, which tell how many others there are, and
+ * what the zygote knows of the runs that it has reaped. */
+__attribute__((noinline)) static void
+clear_stack(void)
+{
+    char old[4096];
+    explicit_bzero(old, sizeof old);
+}
+
 PyObject *
 csb_serve_method(PyObject *module, PyObject *args)
 {
@@ -424,6 +434,7 @@ csb_serve_method(PyObject *module, PyObject *args)
     }
     set_up(&zygote, &helpers);
     serve(&zygote, &helpers);
+    clear_stack();
     return PyBool_FromLong(zygote.copying >= 0);
 }
 
@@ -455,4 +466,5 @@ csb_serve_forked(int result, const struct csb_report *report)
     }
     set_up(&zygote, NULL);
     serve(&zygote, NULL);
+    clear_stack();
 }
