@@ -178,7 +178,7 @@ suite() { # PYTHON
 # What the stage `suite` leaves out: what the kernel, the C that runs before
 # and beside Python, and plain Python of ours do.  The stage `test` has them
 # twice; half of all the time is theirs.
-SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|filter|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|real_web|receipts|refusals|relief|scratch|source_rules|syscall_table.*|text|tier_landlock|tiers|zygote_filter)\.py$'
+SAME_ON_EVERY_PYTHON='/test_(bombs|cgroups|children|compute_bare|doctor|environments|escape_(files|kernel|network|processes)|fault_injection|filter|hardening|limits|lockdown|parity_layers|processes|queue|real_pyperformance|real_web|receipts|refusals|relief|scale|scratch|source_rules|syscall_table.*|text|tier_landlock|tiers|zygote_filter)\.py$'
 
 # The tests of the files whose names begin with one of these letters.
 sanitizers() { # LETTERS
@@ -197,11 +197,12 @@ sanitizers() { # LETTERS
 # What the stage `sanitizers` leaves out.  Files: one reads all of its address
 # space, which is terabytes wide here; one builds the project itself, without
 # sanitizers; those of real input take minutes and are about Python code, and
-# so are the command, the queue, policies, doctor and rules of the source;
+# so are the command, the queue, policies, which zygotes are kept, doctor and
+# rules of the source;
 # attacks on the kernel run no other C of ours than any run; the bombs fill
 # memory, and ASan's allocator ends the process that is refused some; what
 # pages are written to depends on the allocator.
-NOT_SANITIZED='/test_(bombs|cli|docs|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|filter|pages|parity_.*|policy|queue|readme|real_.*|source_rules|syscall_table.*|text|zygote_filter)\.py$'
+NOT_SANITIZED='/test_(bombs|cli|docs|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|filter|pages|parity_.*|policy|queue|readme|real_.*|scale|source_rules|syscall_table.*|text|zygote_filter)\.py$'
 NOT_SANITIZED_TESTS=(
     # As the bombs do.
     --deselect=tests/test_limits.py::test_a_full_heap_is_told_of_by_its_exception
@@ -216,6 +217,8 @@ NOT_SANITIZED_TESTS=(
     --deselect=tests/test_relief.py::test_sink_may_fork_the_host
     --deselect=tests/test_supervision.py::test_fork_out_of_a_write_of_the_host
     --deselect=tests/test_fork.py::test_many_at_once_from_threads
+    # Threads that never rest, for a minute each.
+    --deselect=tests/test_relief.py::test_timeout_holds_while_another_thread_keeps_the_gil
     # A library is loaded before ASan's, which that does not bear.
     --deselect=tests/test_receipts.py::test_a_step_without_effect_is_noticed_by_the_host
     --deselect=tests/test_receipts.py::test_nothing_is_noticed_where_nothing_is_wrong
@@ -223,6 +226,8 @@ NOT_SANITIZED_TESTS=(
     # without namespaces may not, and ends the process.
     --deselect=tests/test_tier_landlock.py::test_threads_trap_too
     --deselect=tests/test_tier_landlock.py::test_threads_are_bounded
+    # The zygote is slow to be asked, and loads the filter itself meanwhile.
+    --deselect=tests/test_fault_injection.py::test_a_cell_that_dies_without_a_word_is_a_failure_of_set_up
     # They read their address space, too, and their heap.
     --deselect=tests/test_steady.py::test_a_guest_finds_nothing_of_how_many_other_runs_there_are
     --deselect=tests/test_hardening.py::test_finds_no_account_of_earlier_runs
