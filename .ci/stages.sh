@@ -226,8 +226,6 @@ NOT_SANITIZED_TESTS=(
     # without namespaces may not, and ends the process.
     --deselect=tests/test_tier_landlock.py::test_threads_trap_too
     --deselect=tests/test_tier_landlock.py::test_threads_are_bounded
-    # The zygote is slow to be asked, and loads the filter itself meanwhile.
-    --deselect=tests/test_fault_injection.py::test_a_cell_that_dies_without_a_word_is_a_failure_of_set_up
     # They read their address space, too, and their heap.
     --deselect=tests/test_steady.py::test_a_guest_finds_nothing_of_how_many_other_runs_there_are
     --deselect=tests/test_hardening.py::test_finds_no_account_of_earlier_runs

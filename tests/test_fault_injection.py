@@ -159,8 +159,10 @@ def run_with_filter(monkeypatch, action):
 def test_a_cell_that_dies_without_a_word_is_a_failure_of_set_up(monkeypatch):
     # Killed by its first system call after the filter.
     with pytest.raises(UnavailableError) as caught:
-        run_with_filter(monkeypatch, 0x80000000)
-    assert (caught.value.step, caught.value.errno) == ("cell", 0)
+        raise run_with_filter(monkeypatch, 0x80000000).error
+    # Or the zygote itself, which loads the filter when it has a pause.
+    assert caught.value.step in ("cell", "zygote")
+    assert caught.value.errno == 0
 
 
 @pytest.mark.usefixtures("discard")
