@@ -12,6 +12,8 @@ kinds have some wait of which two runs came soon after each other.
 
 from __future__ import annotations
 
+import os
+import sys
 from time import monotonic
 
 from csandbox.policy import cores
@@ -62,8 +64,13 @@ class Armed:
             run.close()
         return None
 
-    def wants(self, key: Key) -> bool:
-        """Whether one more of a kind may wait, of which a run begins."""
+    def wants(self, key: Key, alive: int = 1) -> bool:
+        """Whether one more of a kind may wait, of which a run begins.
+
+        `alive`: how many cells there are, each of which may ask for one.
+        """
+        if 2 * alive > _affordable():
+            return False
         queue = self._waiting.get(key)
         if queue is not None:
             return len(queue) < cores()
@@ -144,13 +151,14 @@ class Armed:
 
 
 def most() -> int:
-    """Return how many may wait: a quarter of the descriptors are for them."""
-    import resource
+    """Return how many may wait."""
+    return max(1, min(MOST, _affordable()))
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MOST
-    return max(1, min(MOST, soft // 4 // DESCRIPTORS))
+
+def _affordable() -> int:
+    """Return for how many cells a quarter of the descriptors suffices."""
+    descriptors = os.sysconf("SC_OPEN_MAX")
+    return sys.maxsize if descriptors < 0 else descriptors // 4 // DESCRIPTORS
 
 
 def _drop(queue: Queue) -> None:

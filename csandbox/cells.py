@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
+
 from csandbox import _csandbox, cgroups, zygotes
+from csandbox.errors import UnavailableError
 from csandbox.terms import terms_of
 
 TYPE_CHECKING = False
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
     from csandbox.policy import Policy
     from csandbox.terms import Terms
     from csandbox.zygotes import Parts, Template
+
+SHORT = (EAGAIN, EMFILE, ENFILE, ENOMEM)  # there may be more of it later
 
 
 class Order:
@@ -42,6 +47,16 @@ def start_run(order: Order) -> tuple[Zygote, Run]:
 
     Its zygote is started if need be.
     """
+    try:
+        return _start_run(order)
+    except UnavailableError as error:
+        # What waits may have had what is missing.
+        if error.errno not in SHORT or not zygotes.disarm():
+            raise
+    return _start_run(order)
+
+
+def _start_run(order: Order) -> tuple[Zygote, Run]:
     parts = order.parts
     try:
         armed = _armed_run(order)
@@ -105,7 +120,10 @@ def _may_wait(parts: Parts) -> bool:
 
 def wants_successor(order: Order) -> bool:
     """Whether a run shall have a cell like its own armed meanwhile."""
-    return order.kind > 0 and zygotes.registry().armed.wants(order.kind)
+    registry = zygotes.registry()
+    return order.kind > 0 and registry.armed.wants(
+        order.kind, len(registry.runs)
+    )
 
 
 def may_be_armed(template: Template) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ETIMEDOUT
+from errno import EMFILE, ETIMEDOUT
 from time import monotonic, sleep
 
 from csandbox import cells, jobs, places, tiers, zygotes
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, bytes], object]
 
-_SHORT = (EAGAIN, EMFILE, ENFILE, ENOMEM)
 SETUP_SECONDS = 30.0  # from the request to an armed cell
 
 
@@ -305,7 +304,11 @@ def _start(
             ):
                 zygotes.discard(template, zygote)
             last = attempt == zygotes.ATTEMPTS
-            if not last and outcome["errno"] in _SHORT and zygotes.disarm():
+            if (
+                not last
+                and outcome["errno"] in cells.SHORT
+                and zygotes.disarm()
+            ):
                 # What waits had it: another try, when that has gone.
                 sleep(0.01 * attempt)
                 continue

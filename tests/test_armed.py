@@ -1,6 +1,5 @@
 """Which cells wait for jobs, how many, for how long; and warm()."""
 
-import resource
 import time
 from unittest import mock
 
@@ -109,8 +108,10 @@ def test_those_of_all_kinds_are_bounded():
     ("soft", "most"), [(48, 1), (1024, 21), (10**6, 64), (-1, 64), (4, 1)]
 )
 def test_the_descriptors_of_the_host_bound_them(soft, most):
-    with mock.patch.object(resource, "getrlimit", lambda _: (soft, -1)):
+    with mock.patch.object(armed.os, "sysconf", lambda _: soft):
         assert armed.most() == most
+        # Each of those that are alive may ask for one.
+        assert armed.Armed().wants("a", soft // 48 + 1) == (soft < 0)
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -526,3 +527,39 @@ bootstrap._TEXT = bootstrap._TEXT.replace(
 hosts.show([csandbox.run("4"), csandbox.run("5")])
 """)
     assert found == [4, 5]
+
+
+def test_few_descriptors_are_for_runs_and_not_for_cells_that_wait():
+    """4 runs take most of 64; one of them is long, and asks for no other."""
+    failed = program("""
+import resource, threading
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+failed = []
+def work(number):
+    source = "import time; time.sleep(1)" if number == 0 else "1"
+    try:
+        for _ in range(1 if number == 0 else 8):
+            csandbox.run(source, timeout=60)
+    except csandbox.UnavailableError as error:
+        failed.append(str(error))
+for _ in range(3):
+    threads = [threading.Thread(target=work, args=[n]) for n in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+hosts.show(failed)
+""")
+    assert failed == []
+
+
+def test_what_waits_gives_its_descriptors_to_a_run():
+    value = program("""
+import resource
+for memory in "200M", "210M", "220M":
+    csandbox.warm(memory=memory)
+used = len(os.listdir("/proc/self/fd"))
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))
+hosts.show(csandbox.run("5", memory="230M"))
+""")
+    assert value == 5
