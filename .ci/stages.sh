@@ -197,12 +197,11 @@ sanitizers() { # LETTERS
 # What the stage `sanitizers` leaves out.  Files: one reads all of its address
 # space, which is terabytes wide here; one builds the project itself, without
 # sanitizers; those of real input take minutes and are about Python code, and
-# so are the command, the queue, policies, which zygotes are kept, doctor and
-# rules of the source;
-# attacks on the kernel run no other C of ours than any run; the bombs fill
-# memory, and ASan's allocator ends the process that is refused some; what
-# pages are written to depends on the allocator.
-NOT_SANITIZED='/test_(bombs|cli|docs|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|filter|pages|parity_.*|policy|queue|readme|real_.*|scale|source_rules|syscall_table.*|text|zygote_filter)\.py$'
+# so are the command, the queue, policies, tiers, doctor, rules of the source
+# and which zygotes are kept; attacks on the kernel run no other C of ours than
+# any run; the bombs fill memory, and ASan's allocator ends the process that is
+# refused some; what pages are written to depends on the allocator.
+NOT_SANITIZED='/test_(bombs|cli|docs|doctor|environments|explain|escape_(files|kernel|memory|network|runs)|filter|pages|parity_.*|policy|queue|readme|real_.*|scale|source_rules|syscall_table.*|text|tiers|zygote_filter)\.py$'
 NOT_SANITIZED_TESTS=(
     # As the bombs do.
     --deselect=tests/test_limits.py::test_a_full_heap_is_told_of_by_its_exception
