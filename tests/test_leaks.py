@@ -306,6 +306,18 @@ def work():
     zygote.close()
     assert not zygote.alive
 """,
+    "zygote that is left at exit": """
+def work():
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(2):
+            zygote = booted()
+            zygote.leave()
+            zygote.leave()
+            assert not zygote.alive
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+""",
     "zygote that advances": """
 def work():
     zygote = make()

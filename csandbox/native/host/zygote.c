@@ -19,6 +19,7 @@
 #include "../common/plan.h"
 #include "../common/report.h"
 #include "inputs.h"
+#include "late.h"
 #include "launch.h"
 #include "meter.h"
 #include "plan_build.h"
@@ -464,11 +465,10 @@ forget_lost(ZygoteObject *self)
     }
 }
 
-static PyObject *
-zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+/* Gives it up: the pidfd of what is to be killed, or -1. */
+static int
+let_go_of(ZygoteObject *self)
 {
-    ZygoteObject *self = (ZygoteObject *)op;
-
     forget_lost(self);
     int pidfd = self->pidfd;
 
@@ -477,7 +477,7 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         csb_close(&self->lifeline);
         csb_close(&self->pidfd);
         end_start(self);
-        Py_RETURN_NONE;
+        return -1;
     }
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
     csb_close(&self->lifeline);
@@ -485,9 +485,34 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         /* Not closed: another thread may be about to use the number. */
         (void)shutdown(self->control, SHUT_RDWR);
     }
+    return pidfd;
+}
+
+static PyObject *
+zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int pidfd = let_go_of((ZygoteObject *)op);
+
     Py_BEGIN_ALLOW_THREADS
     csb_launch_end(&pidfd);
     Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(leave_doc, "leave($self, /)\n--\n\n"
+                        "As close(), at exit: killed now, and reaped when "
+                        "the interpreter has ended.");
+
+static PyObject *
+zygote_leave(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int pidfd = let_go_of((ZygoteObject *)op);
+
+    if (pidfd >= 0 && csb_late_reap(&pidfd) < 0) {
+        Py_BEGIN_ALLOW_THREADS
+        csb_launch_end(&pidfd);
+        Py_END_ALLOW_THREADS
+    }
     Py_RETURN_NONE;
 }
 
@@ -528,6 +553,7 @@ static PyMethodDef methods[] = {
     {"start", (PyCFunction)(void (*)(void))zygote_start,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, start_doc},
     {"close", zygote_close, METH_NOARGS, close_doc},
+    {"leave", zygote_leave, METH_NOARGS, leave_doc},
     {NULL, NULL, 0, NULL},
 };
 
