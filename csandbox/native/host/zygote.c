@@ -247,7 +247,6 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->mechanisms = mechanisms;
     self->fault_step = fault_step;
     self->fault_errno = fault_errno;
-    csb_receipt_expect(mechanisms, &self->expected);
     self->argv = csb_strings_copy(argv);
     self->envp = self->argv == NULL ? NULL : csb_strings_copy(env);
     if (self->envp == NULL) {
@@ -564,7 +563,7 @@ PyDoc_STRVAR(
     "'NAME=value'), in namespaces of its own, to fork cells by a plan.\n"
     "launch() starts it; fork() instead makes a zygote of a fork of this\n"
     "process, whatever argv and env say.  mechanisms and fault are those of\n"
-    "its plan, which take_plan() gives it.");
+    "the plan that take_plan() gives it, of which a launch needs no more.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)zygote_doc},

@@ -13,11 +13,12 @@
 #include "../common/missing.h"
 #include "../common/plan.h"
 #include "../common/store.h"
+#include "launch.h"
 
 const char csb_zygote_take_plan_doc[] = PyDoc_STR(
     "take_plan($self, plan, /)\n--\n\n"
     "Have it do what bytes of build_plan() say: before fork() or boot(),\n"
-    "once.  Raises ValueError if the plan is of other mechanisms, and\n"
+    "once.  Raises ValueError if the plan is of other namespaces, and\n"
     "SetupError(step, errno, detail) if there is no room for it: it is dead\n"
     "then.");
 
@@ -71,8 +72,10 @@ check_plan(const ZygoteObject *self, PyObject *plan)
     }
     const struct csb_plan *header = (const void *)PyBytes_AS_STRING(plan);
     if (csb_plan_check(header, (size_t)PyBytes_GET_SIZE(plan)) < 0 ||
-        header->mechanisms != self->mechanisms) {
-        PyErr_SetString(PyExc_ValueError, "not a plan of these mechanisms");
+        csb_launch_namespaces(header->mechanisms) !=
+            csb_launch_namespaces(self->mechanisms)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "not a plan, or of other namespaces");
         return -1;
     }
     return 0;
@@ -96,6 +99,9 @@ csb_zygote_take_plan(PyObject *op, PyTypeObject *defining_class,
         return NULL;
     }
     self->plan_bytes = Py_NewRef(args[0]);
+    csb_receipt_expect(
+        ((const struct csb_plan *)PyBytes_AS_STRING(args[0]))->mechanisms,
+        &self->expected);
     int result = self->plan < 0 ? 0 : store_plan(self->plan, args[0]);
     if (result < 0) {
         csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
