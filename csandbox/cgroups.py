@@ -416,6 +416,11 @@ def forget() -> None:
     _found = None
 
 
+def has_base() -> bool:
+    """Whether there are cgroups to be removed at the end."""
+    return isinstance(_found, Base)
+
+
 def close() -> None:
     """Remove the base, at this process's end."""
     global _found

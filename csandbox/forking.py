@@ -56,7 +56,10 @@ def started(template: Template, policy: Policy, live: object) -> Iterator[Run]:
             "host-descriptors", error.errno or 0, ""
         ) from None
     _flush()
-    zygote = _csandbox.Zygote(["python"], [], plan)
+    zygote = _csandbox.Zygote(
+        ["python"], [], template.mechanisms, template.fault
+    )
+    zygote.take_plan(plan)
     booting = zygotes._registry.booting
     free: list[int] = []
     try:

@@ -170,7 +170,7 @@ class _Done:
         template: Template,
         times: tuple[float, float],
     ) -> None:
-        # Imported while the zygote starts: see zygotes._start().
+        # Imported while the zygote starts, by zygotes._prepare_the_rest().
         from csandbox import endings
 
         self.outcome = outcome

@@ -164,7 +164,16 @@ class Registry:
     def close(self) -> None:
         """End all zygotes, and every run of them."""
         self.armed.close()
+        for zygote in self._all():
+            zygote.close()
+
+    def leave(self) -> None:
+        """As close(), at exit, without awaiting their ends."""
+        for zygote in [*self.booting, *self._all()]:
+            zygote.leave()
+        self.armed.close()
+
+    def _all(self) -> list[Zygote]:
         heirs, self.heirs = self.heirs, {}
         zygotes, self.zygotes = self.zygotes, {}
-        for zygote in [*heirs.values(), *zygotes.values(), *self.leaving]:
-            zygote.close()
+        return [*heirs.values(), *zygotes.values(), *self.leaving]

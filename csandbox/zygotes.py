@@ -299,6 +299,10 @@ def end() -> None:
     # A daemon thread that ends in the middle never gives its locks back.
     _free(_no_fork)
     old, _registry = _registry, Registry(_registry.most)
+    if "csandbox.scratches" not in sys.modules and not cgroups.has_base():
+        old.leave()
+        return
+    # What is removed soon must be empty then.
     for zygote in list(old.booting):
         zygote.close()
     old.close()
@@ -358,13 +362,10 @@ def build_plan(template: Template, *, whole: bool = False) -> bytes:
 def _start(template: Template, whole: bool) -> Zygote:
     """Return a zygote that is ready, and kept."""
     registry = _registry
-    zygote = _new_zygote(template, whole)
+    zygote = _new_zygote(template)
     registry.booting.add(zygote)
     try:
-        with _no_fork:
-            zygote.launch()
-        _import_the_rest()
-        zygote.boot(BOOT_SECONDS)
+        _bring_up(zygote, template, whole)
         return registry.keep(template, zygote)
     except _csandbox.SetupError as error:
         raise unavailable(*error.args) from None
@@ -372,27 +373,45 @@ def _start(template: Template, whole: bool) -> Zygote:
         registry.booting.discard(zygote)
 
 
-def _import_the_rest() -> None:
-    """Import, while Python starts there, what the end of a run needs here."""
+def _bring_up(zygote: Zygote, template: Template, whole: bool) -> None:
+    try:
+        with _no_fork:
+            zygote.launch()
+        # While Python starts there:
+        zygote.take_plan(build_plan(template, whole=whole))
+        _prepare_the_rest()
+        zygote.boot(BOOT_SECONDS)
+    except BaseException:
+        zygote.close()  # or it would live as long as the traceback
+        raise
+
+
+def _prepare_the_rest() -> None:
+    """Do, while Python starts there, what the run is about to need here."""
     from csandbox import endings, receipts, violations  # noqa: F401
+
+    current_cgroup()
 
 
 def _start_heir(template: Template) -> None:
     """Launch a zygote that shall be ready later."""
     registry = _registry
-    zygote = _new_zygote(template, whole=True)
+    zygote = _new_zygote(template)
+    zygote.take_plan(build_plan(template, whole=True))
     with _no_fork:
         zygote.launch()
         registry.heirs[template] = zygote
 
 
-def _new_zygote(template: Template, whole: bool) -> Zygote:
+def _new_zygote(template: Template) -> Zygote:
     if not sys.executable:
         raise unavailable("exec", 2, "sys.executable is empty")
-    plan = build_plan(template, whole=whole)
     text = bootstrap.text(compute=template.compute)
     argv = [sys.executable, *bootstrap.FLAGS, "-c", text]
-    return _csandbox.Zygote(argv, _environment(template), plan)
+    environment = _environment(template)
+    return _csandbox.Zygote(
+        argv, environment, template.mechanisms, template.fault
+    )
 
 
 def _environment(template: Template | None = None) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import csandbox
+import hosts
 from csandbox import bootstrap, zygotes
 
 PACKAGE = Path(csandbox.__file__).parent
@@ -213,3 +214,129 @@ def test_broken_byte_code_does_not_count(copied):
     (path,) = folder.glob(f"{bootstrap.FIRST_FILE[:-3]}.*.pyc")
     path.write_bytes(b"")
     assert outcome(TRUE, copied, PYTHONDONTWRITEBYTECODE="") == "True"
+
+
+# --- launched before there is a plan -----------------------------------------
+
+# What is in `meanwhile` happens between the launch and the plan.
+BETWEEN = """
+import os, signal, sys, time, threading
+import csandbox, csandbox.sandbox, hosts
+from csandbox import zygotes
+build = zygotes.build_plan
+def slowly(template, **options):
+    zygotes.build_plan = build
+    hosts.wait_until(lambda: hosts.zygotes(os.getpid()))
+    meanwhile()
+    return build(template, **options)
+before = hosts.steady_counts()
+zygotes.build_plan = slowly
+def raised(call, *arguments, **options):
+    try: call(*arguments, **options)
+    except BaseException as error: return type(error).__name__
+def left():
+    "What is there beside what was; and that all goes on."
+    after = hosts.settled_counts(before)
+    return [after == before, csandbox.run("3")]
+"""
+
+
+def test_importing_and_bad_arguments_start_nothing():
+    program = """
+import os, csandbox, hosts
+from csandbox import execute, run, warm
+for bad in ({"timeout": -1}, {"inputs": [1]}, {"stdin": 5}, {"args": (1,)}):
+    try: run("1", **bad)
+    except (TypeError, ValueError): pass
+    else: raise AssertionError(bad)
+hosts.show(hosts.zygotes(os.getpid()))
+"""
+    assert hosts.run(program) == []
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "error"),
+    [
+        ("os.kill(os.getpid(), signal.SIGINT)", "KeyboardInterrupt"),
+        ("raise MemoryError", "MemoryError"),
+    ],
+)
+@pytest.mark.parametrize("call", ["execute", "warm"])
+def test_a_start_that_fails_before_its_plan_leaves_nothing(
+    meanwhile, error, call
+):
+    program = f"""{BETWEEN}
+def meanwhile(): {meanwhile}
+argument = ["1"] if {call!r} == "execute" else []
+hosts.show([raised(csandbox.{call}, *argument), *left()])
+"""
+    assert hosts.run(program) == [error, True, 3]
+
+
+def test_a_plan_that_cannot_be_built_is_told():
+    program = f"""{BETWEEN}
+def meanwhile(): raise zygotes.unavailable("host-descriptors", 12, "")
+hosts.show([raised(csandbox.run, "1"), *left()])
+"""
+    assert hosts.run(program) == ["UnavailableError", True, 3]
+
+
+def test_a_zygote_that_dies_before_its_plan_is_told():
+    program = f"""{BETWEEN}
+def meanwhile():
+    (pid,) = hosts.zygotes(os.getpid())
+    os.kill(pid, signal.SIGKILL)
+hosts.show([raised(csandbox.run, "1"), *left()])
+"""
+    assert hosts.run(program) == ["UnavailableError", True, 3]
+
+
+def test_a_handler_may_run_something_before_the_plan():
+    program = f"""{BETWEEN}
+found = []
+def meanwhile():
+    signal.signal(signal.SIGUSR1, lambda *_: found.append(csandbox.run("2")))
+    os.kill(os.getpid(), signal.SIGUSR1)
+found.append(csandbox.run("1"))
+hosts.show([found, len(hosts.zygotes(os.getpid()))])
+"""
+    assert hosts.run(program) == [[2, 1], 1]
+
+
+def test_a_fork_before_the_plan_inherits_nothing():
+    program = f"""{BETWEEN}
+def meanwhile():
+    wait.set()
+    time.sleep(0.5)
+wait = threading.Event()
+found = []
+thread = threading.Thread(target=lambda: found.append(csandbox.run("1")))
+thread.start()
+wait.wait()
+pid = os.fork()
+if pid == 0:
+    kept = [what for what in hosts.descriptors().values()
+            if "socket:" in what or "pidfd" in what or "memfd" in what]
+    os._exit(not (kept == [] and csandbox.run("2") == 2))
+found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+thread.join()
+hosts.show(sorted(found))
+"""
+    assert hosts.run(program) == [0, 1]
+
+
+@pytest.mark.parametrize("end", ["exit", "kill"])
+def test_an_end_before_the_plan_leaves_nothing(end):
+    program = f"""{BETWEEN}
+def meanwhile():
+    wait.set()
+    time.sleep(60)
+wait = threading.Event()
+threading.Thread(target=csandbox.run, args=("1",), daemon=True).start()
+wait.wait()
+if {end!r} == "kill": os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with hosts.Host(program) as host:
+        code, out, _ = host.end()
+        assert (code, out) == (-9 if end == "kill" else 0, "")
+        assert host.left() == []

@@ -306,8 +306,9 @@ def test_running_out_of_descriptors_is_named_and_leaks_none():
 
 
 def boot(arguments, plan, timeout=10.0):
-    zygote = _csandbox.Zygote(arguments, [], plan)
+    zygote = _csandbox.Zygote(arguments, [], 127)
     zygote.launch()
+    zygote.take_plan(plan)
     zygote.boot(timeout)
 
 

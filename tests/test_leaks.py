@@ -250,9 +250,14 @@ def plan(fault=None):
     uid = zygotes.uid() if _csandbox.is_root() else 0
     return _csandbox.build_plan(
         environment_view(), "", uid, zygotes.ALL_MECHANISMS, fault)
-def make(fault=None):
+def bare(fault=None):
     argv = [sys.executable, *bootstrap.FLAGS, "-c", bootstrap.text()]
-    return _csandbox.Zygote(argv, zygotes._environment(), plan(fault))
+    return _csandbox.Zygote(
+        argv, zygotes._environment(), zygotes.ALL_MECHANISMS, fault)
+def make(fault=None):
+    zygote = bare(fault)
+    zygote.take_plan(plan(fault))
+    return zygote
 def boot(zygote, seconds=60.0):
     zygote.launch()
     zygote.boot(seconds)
@@ -300,6 +305,18 @@ def work():
     zygote.close()
     zygote.close()
     assert not zygote.alive
+""",
+    "zygote that is left at exit": """
+def work():
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(2):
+            zygote = booted()
+            zygote.leave()
+            zygote.leave()
+            assert not zygote.alive
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 """,
     "zygote that advances": """
 def work():
@@ -392,12 +409,44 @@ def work():
 """,
     "zygote of bad arguments": """
 def work():
-    for argv, env, bad in (([], [], plan()), (["x"], [], b"no plan"),
-                           (["x"], ["\\0"], plan()), ([5], [], plan()),
-                           ("x", [], plan()), (["x"], [], None)):
-        try: _csandbox.Zygote(argv, env, bad)
+    for bad in (([], [], 127), (["x"], [], b"no number"),
+                (["x"], ["\\0"], 127), ([5], [], 127), ("x", [], 127),
+                (["x"], [], 127, ("no step", 1)), (["x"], [], 127, 5)):
+        try: _csandbox.Zygote(*bad)
         except (TypeError, ValueError): pass
-        else: raise AssertionError(argv)
+        else: raise AssertionError(bad)
+""",
+    "zygote whose plan comes after its launch": """
+def work():
+    zygote = bare()
+    zygote.launch()
+    time.sleep(0.05)
+    zygote.take_plan(plan())
+    zygote.boot(60.0)
+    try: zygote.take_plan(plan())
+    except RuntimeError: pass
+    else: raise AssertionError
+""",
+    "zygote that never gets a plan": """
+def work():
+    zygote = bare()
+    zygote.launch()
+    for method in (lambda: zygote.boot(1.0), zygote.advance):
+        try: method()
+        except RuntimeError: pass
+        else: raise AssertionError
+""",
+    "zygote of another's plan": """
+def work():
+    lesser = _csandbox.build_plan([], "", 0, 0)
+    zygote = bare()
+    for state in range(2):
+        for bad in (lesser, b"no plan", plan()[:-1], None):
+            try: zygote.take_plan(bad)
+            except (TypeError, ValueError): pass
+            else: raise AssertionError(bad)
+        if state == 0: zygote.launch()
+    zygote.close()
 """,
     "start of bad arguments": """
 zygote = booted()

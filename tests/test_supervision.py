@@ -611,6 +611,43 @@ time.sleep(0.02 if moment == "start" else 0.4)
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "csandbox.run('1')",
+        "csandbox.warm()",
+        "csandbox.run('1', preload=('json',)); csandbox.run('2')",
+        "csandbox.run('1', processes=1)",
+        "csandbox.run('1', start='fork')",
+        "csandbox.run('1'); sys.exit(0)",
+        "atexit.register(csandbox.run, '1'); csandbox.run('1')",
+    ],
+)
+def test_nothing_is_left_when_the_interpreter_has_ended(program):
+    """Its zygotes are killed as it begins to end, and reaped in the end."""
+    program = f"import atexit, sys, csandbox\n{program}"
+    with hosts.Host(program) as host:
+        assert host.process.wait(hosts.SECONDS) == 0
+        assert host.processes() == []
+
+
+def test_a_fork_out_of_an_exit_function_waits_for_no_zygote_of_its_parent():
+    program = """
+import atexit, os, sys, time
+def fork():
+    pid = os.fork()
+    if pid:  # the child ends as its parent does
+        status = os.waitpid(pid, 0)[1]
+        print(os.waitstatus_to_exitcode(status), flush=True)
+atexit.register(fork)
+import csandbox
+csandbox.run("1")
+"""
+    with hosts.Host(program) as host:
+        assert host.end() == (0, "0\n", "")
+        assert host.processes() == []
+
+
 def test_interpreter_waits_for_runs_in_other_threads():
     program = """
 import hosts, threading, csandbox

@@ -39,7 +39,7 @@ class Faults:
 
     def __init__(self):
         self.steps = {}
-        self.plans = []
+        self.zygotes = []
 
     def __call__(self, step, number):
         self.steps[step] = number
@@ -58,19 +58,23 @@ class Faults:
 @pytest.fixture
 def fails(monkeypatch):
     """Let this process find out anew, with Faults, and forget it then."""
-    real = _csandbox.build_plan
+    real, start = _csandbox.build_plan, _csandbox.Zygote
     faults = Faults()
 
     def build(view, preload, uid, mechanisms, fault=None, **options):
-        faults.plans.append(mechanisms)
         fault = fault or faults.of(mechanisms)
         return real(view, preload, uid, mechanisms, fault, **options)
+
+    def zygote(argv, env, mechanisms, fault):
+        faults.zygotes.append(mechanisms)
+        return start(argv, env, mechanisms, fault or faults.of(mechanisms))
 
     with monkeypatch.context() as patch:
         patch.setattr(tiers, "_choice", tiers._Choice())
         patch.setattr(zygotes, "_registry", zygotes.Registry())
         patch.setattr(forking, "_plans", {})
         patch.setattr(_csandbox, "build_plan", build)
+        patch.setattr(_csandbox, "Zygote", zygote)
         yield faults
         zygotes._registry.close()
 
@@ -101,7 +105,7 @@ def test_the_first_run_finds_all_and_costs_no_second_zygote(fails):
     assert tiers.current().causes == ()
     for _ in range(3):
         tier_of_a_run()
-    assert len(fails.plans) == 1
+    assert len(fails.zygotes) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_without_namespaces_the_next_tier_is_tried(fails, step, number):
     fails(step, number)
     isolation = tier_of_a_run()
     assert isolation.tier == "landlock"
-    assert guarantees.names(fails.plans[-1]) == {*BARE}
+    assert guarantees.names(fails.zygotes[-1]) == {*BARE}
     (cause,) = tiers.current().causes
     assert (cause.lost, cause.step, cause.errno) == (
         "namespaces",
@@ -188,7 +192,7 @@ def test_what_may_pass_is_an_error_and_no_reason(fails, step, number):
         csandbox.execute("1")
     assert (caught.value.step, caught.value.errno) == (step, number)
     assert tiers.current() is None
-    assert len(fails.plans) == 1
+    assert len(fails.zygotes) == 1
     # It asks for the best again once that has passed.
     fails.steps.clear()
     assert tier_of_a_run().tier == "full"
@@ -233,7 +237,7 @@ def test_forty_threads_find_out_once(fails):
     for each in threads:
         each.join()
     assert found == ["landlock"] * 40
-    assert len(fails.plans) == 2
+    assert len(fails.zygotes) == 2
 
 
 def test_a_fork_of_the_host_keeps_the_choice(fails):
@@ -268,7 +272,7 @@ def test_a_first_run_of_several_processes_leaves_no_other_zygote(fails):
     assert tier_of_a_run(processes=2).tier == "full"
     living = set(zygotes._registry.zygotes)
     assert [each for each in living if each.several]
-    assert len(fails.plans) == 2
+    assert len(fails.zygotes) == 2
 
 
 def test_a_first_run_in_a_fork_of_the_host_starts_no_zygote():

@@ -5,7 +5,8 @@
  *                  template is ready or could not be made
  *                  the host closes its end, or shuts its side of it, to give
  *                  the run up
- * host -> zygote   control socket: one byte once its ids are mapped; then one
+ * host -> zygote   control socket: one byte once its ids are mapped and its
+ *                  plan is complete and sealed; then one
  *                  csb_request per run, with the run's descriptors (enum
  *                  csb_run_fd) attached; or in its place a nudge
  *                  (CSB_NUDGE_MAGIC), without any: there are requests in

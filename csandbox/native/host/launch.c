@@ -395,15 +395,21 @@ kill_by_number(int pidfd)
 }
 
 void
+csb_launch_kill(int pidfd)
+{
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
+        (errno == ENOSYS || errno == EPERM)) {
+        kill_by_number(pidfd);
+    }
+}
+
+void
 csb_launch_end(int *pidfd)
 {
     if (*pidfd < 0) {
         return;
     }
-    if (syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0) < 0 &&
-        (errno == ENOSYS || errno == EPERM)) {
-        kill_by_number(*pidfd);
-    }
+    csb_launch_kill(*pidfd);
     /* ECHILD: the host ignores SIGCHLD, or reaped it: gone all the same. */
     while (waitid(P_PIDFD, (id_t)*pidfd, NULL, WEXITED | __WALL) < 0 &&
            errno == EINTR) {

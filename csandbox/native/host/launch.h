@@ -41,6 +41,9 @@ int csb_launch_map_ids(pid_t pid, int forked);
  * PID namespace. */
 int csb_launch_namespaces(uint32_t mechanisms);
 
+/* Kills a process that was launched; it is still to be reaped. */
+void csb_launch_kill(int pidfd);
+
 /* Kills and reaps a process that was launched, and closes its pidfd; *pidfd
  * may be -1.  Without the GIL: it waits. */
 void csb_launch_end(int *pidfd);

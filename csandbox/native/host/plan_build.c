@@ -175,8 +175,8 @@ find_step(const char *name, uint32_t *ret_step)
     return -1;
 }
 
-static int
-set_fault(PyObject *fault, struct csb_plan *plan)
+int
+csb_plan_build_fault(PyObject *fault, uint32_t *ret_step, int *ret_errno)
 {
     const char *name;
     if (fault == Py_None) {
@@ -186,8 +186,8 @@ set_fault(PyObject *fault, struct csb_plan *plan)
         PyErr_SetString(PyExc_TypeError, "fault is a tuple or None");
         return -1;
     }
-    return PyArg_ParseTuple(fault, "si", &name, &plan->fault_errno) &&
-                   find_step(name, &plan->fault_step) == 0
+    return PyArg_ParseTuple(fault, "si", &name, ret_errno) &&
+                   find_step(name, ret_step) == 0
                ? 0
                : -1;
 }
@@ -207,7 +207,7 @@ csb_plan_build_method(PyObject *module, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(
             args, kwargs, "O!OII|Opp", names, &PyList_Type, &view, &preload,
             &plan.uid, &plan.mechanisms, &fault, &several, &compute) ||
-        set_fault(fault, &plan) < 0) {
+        csb_plan_build_fault(fault, &plan.fault_step, &plan.fault_errno) < 0) {
         return NULL;
     }
     plan.several = (uint32_t)several;

@@ -18,10 +18,11 @@
 #include "../common/missing.h"
 #include "../common/plan.h"
 #include "../common/report.h"
-#include "../common/store.h"
 #include "inputs.h"
+#include "late.h"
 #include "launch.h"
 #include "meter.h"
+#include "plan_build.h"
 #include "run.h"
 #include "stringlist.h"
 #include "watch.h"
@@ -48,59 +49,12 @@ csb_raise_setup_error(PyObject *module, const struct csb_report *report,
 
 /* --- start --------------------------------------------------------------- */
 
-/* The plan in a sealed memfd, which the zygote maps. */
-static int
-store_plan(const char *plan, size_t size, int *ret_fd)
-{
-    int fd = -1;
-    int created = csb_store_create("csandbox-plan", &fd);
-    if (created < 0) {
-        return created;
-    }
-    ssize_t wrote = write(fd, plan, size);
-    int result = wrote < 0 ? -errno : (size_t)wrote == size ? 0 : -ENOSPC;
-    if (result == 0 &&
-        fcntl(fd, F_ADD_SEALS,
-              F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
-        result = -errno;
-    }
-    if (result < 0) {
-        csb_close(&fd);
-        return result;
-    }
-    *ret_fd = fd;
-    return 0;
-}
-
-int
-csb_zygote_open(ZygoteObject *self, const char *plan, size_t size)
-{
-    int sockets[2], log[2];
-    int result = store_plan(plan, size, &self->plan);
-    if (result < 0) {
-        return result;
-    }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
-        return -errno;
-    }
-    self->control = sockets[0];
-    self->socket = csb_inode(self->control);
-    self->child_control = sockets[1];
-    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
-        return -errno;
-    }
-    self->log = log[0];
-    self->child_log = log[1];
-    return 0;
-}
-
 /* Runs without the GIL. */
 static int
-launch(ZygoteObject *self, const char *plan, size_t size)
+launch(ZygoteObject *self)
 {
-    const struct csb_plan *header = (const void *)plan;
     struct csb_launched launched;
-    int result = csb_zygote_open(self, plan, size);
+    int result = csb_zygote_open(self);
     if (result < 0) {
         csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
         return result;
@@ -112,9 +66,9 @@ launch(ZygoteObject *self, const char *plan, size_t size)
         .log = self->child_log,
         .control = self->child_control,
         .plan = self->plan,
-        .mechanisms = header->mechanisms,
-        .fault_step = header->fault_step,
-        .fault_errno = header->fault_errno,
+        .mechanisms = self->mechanisms,
+        .fault_step = self->fault_step,
+        .fault_errno = self->fault_errno,
     };
     result = csb_launch(&launch, &launched, &self->report);
     if (result == 0) {
@@ -267,18 +221,20 @@ end_start(ZygoteObject *self)
 static PyObject *
 zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"argv", "env", "plan", NULL};
-    PyObject *argv, *env, *plan;
+    static char *names[] = {"argv", "env", "mechanisms", "fault", NULL};
+    PyObject *argv, *env, *fault = Py_None;
+    unsigned mechanisms;
+    uint32_t fault_step = CSB_STEP_NONE;
+    int fault_errno = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!S", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!I|O", names,
                                      &PyList_Type, &argv, &PyList_Type, &env,
-                                     &plan)) {
+                                     &mechanisms, &fault) ||
+        csb_plan_build_fault(fault, &fault_step, &fault_errno) < 0) {
         return NULL;
     }
-    if (csb_plan_check((const void *)PyBytes_AS_STRING(plan),
-                       (size_t)PyBytes_GET_SIZE(plan)) < 0 ||
-        PyList_GET_SIZE(argv) == 0) {
-        PyErr_SetString(PyExc_ValueError, "not a plan, or no program");
+    if (PyList_GET_SIZE(argv) == 0) {
+        PyErr_SetString(PyExc_ValueError, "no program");
         return NULL;
     }
     ZygoteObject *self = (ZygoteObject *)type->tp_alloc(type, 0);
@@ -288,10 +244,9 @@ zygote_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->pid = self->pidfd = self->control = self->lifeline = -1;
     self->log = self->child_log = self->child_control = self->plan = -1;
     self->owner = getpid();
-    csb_receipt_expect(
-        ((const struct csb_plan *)PyBytes_AS_STRING(plan))->mechanisms,
-        &self->expected);
-    self->plan_bytes = Py_NewRef(plan);
+    self->mechanisms = mechanisms;
+    self->fault_step = fault_step;
+    self->fault_errno = fault_errno;
     self->argv = csb_strings_copy(argv);
     self->envp = self->argv == NULL ? NULL : csb_strings_copy(env);
     if (self->envp == NULL) {
@@ -330,16 +285,13 @@ zygote_launch(PyObject *op, PyTypeObject *defining_class,
     ZygoteObject *self = (ZygoteObject *)op;
     int result;
 
-    if (count != 0 || names != NULL || self->plan_bytes == NULL ||
-        self->launched) {
+    if (count != 0 || names != NULL || self->argv == NULL || self->launched) {
         PyErr_SetString(PyExc_RuntimeError, "launch() is for once");
         return NULL;
     }
     self->launched = 1;
-    const char *plan = PyBytes_AS_STRING(self->plan_bytes);
-    size_t size = (size_t)PyBytes_GET_SIZE(self->plan_bytes);
     Py_BEGIN_ALLOW_THREADS
-    result = launch(self, plan, size);
+    result = launch(self);
     Py_END_ALLOW_THREADS
     csb_close(&self->child_control);
     csb_close(&self->child_log);
@@ -350,9 +302,10 @@ zygote_launch(PyObject *op, PyTypeObject *defining_class,
 }
 
 PyDoc_STRVAR(boot_doc, "boot($self, timeout, /)\n--\n\n"
-                       "Wait, after launch() or fork(), until it is ready "
-                       "to fork cells, timeout\nseconds at the most.  Raises "
-                       "SetupError(step, errno, detail), and is dead then.");
+                       "Wait, after launch() or fork() and with a plan, "
+                       "until it is ready to fork\ncells, timeout seconds at "
+                       "the most.  Raises SetupError(step, errno, detail),\n"
+                       "and is dead then.");
 
 static PyObject *
 zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
@@ -368,7 +321,8 @@ zygote_boot(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
                    : PyErr_Format(PyExc_TypeError, "boot() takes seconds");
     }
     if (self->pidfd < 0 || self->plan_bytes == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "boot() follows a launch, once");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "boot() follows a launch and a plan, once");
         return NULL;
     }
     int64_t deadline = csb_watch_clock() + (int64_t)(timeout * 1e9);
@@ -399,7 +353,8 @@ zygote_advance(PyObject *op, PyTypeObject *defining_class,
     }
     if (count != 0 || names != NULL || self->pidfd < 0 ||
         self->plan_bytes == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "advance() follows launch()");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "advance() follows launch() and take_plan()");
         return NULL;
     }
     if (poll(&control, 1, 0) <= 0) {
@@ -509,11 +464,10 @@ forget_lost(ZygoteObject *self)
     }
 }
 
-static PyObject *
-zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+/* Gives it up: the pidfd of what is to be killed, or -1. */
+static int
+let_go_of(ZygoteObject *self)
 {
-    ZygoteObject *self = (ZygoteObject *)op;
-
     forget_lost(self);
     int pidfd = self->pidfd;
 
@@ -522,7 +476,7 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         csb_close(&self->lifeline);
         csb_close(&self->pidfd);
         end_start(self);
-        Py_RETURN_NONE;
+        return -1;
     }
     self->pidfd = -1; /* stolen: another thread finds nothing to do */
     csb_close(&self->lifeline);
@@ -530,9 +484,34 @@ zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         /* Not closed: another thread may be about to use the number. */
         (void)shutdown(self->control, SHUT_RDWR);
     }
+    return pidfd;
+}
+
+static PyObject *
+zygote_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int pidfd = let_go_of((ZygoteObject *)op);
+
     Py_BEGIN_ALLOW_THREADS
     csb_launch_end(&pidfd);
     Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(leave_doc, "leave($self, /)\n--\n\n"
+                        "As close(), at exit: killed now, and reaped when "
+                        "the interpreter has ended.");
+
+static PyObject *
+zygote_leave(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int pidfd = let_go_of((ZygoteObject *)op);
+
+    if (pidfd >= 0 && csb_late_reap(&pidfd) < 0) {
+        Py_BEGIN_ALLOW_THREADS
+        csb_launch_end(&pidfd);
+        Py_END_ALLOW_THREADS
+    }
     Py_RETURN_NONE;
 }
 
@@ -564,6 +543,8 @@ static PyMethodDef methods[] = {
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, launch_doc},
     {"fork", (PyCFunction)(void (*)(void))csb_zygote_fork,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, csb_zygote_fork_doc},
+    {"take_plan", (PyCFunction)(void (*)(void))csb_zygote_take_plan,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, csb_zygote_take_plan_doc},
     {"boot", (PyCFunction)(void (*)(void))zygote_boot,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, boot_doc},
     {"advance", (PyCFunction)(void (*)(void))zygote_advance,
@@ -571,16 +552,18 @@ static PyMethodDef methods[] = {
     {"start", (PyCFunction)(void (*)(void))zygote_start,
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, start_doc},
     {"close", zygote_close, METH_NOARGS, close_doc},
+    {"leave", zygote_leave, METH_NOARGS, leave_doc},
     {NULL, NULL, 0, NULL},
 };
 
 PyDoc_STRVAR(
     zygote_doc,
-    "Zygote(argv, env, plan)\n--\n\n"
+    "Zygote(argv, env, mechanisms, fault=None)\n--\n\n"
     "A program to be started, argv[0] with the environment env (a list of\n"
-    "'NAME=value'), in namespaces of its own, to fork cells by the plan\n"
-    "(bytes of build_plan()).  launch() starts it; fork() instead makes a\n"
-    "zygote of a fork of this process, whatever argv and env say.");
+    "'NAME=value'), in namespaces of its own, to fork cells by a plan.\n"
+    "launch() starts it; fork() instead makes a zygote of a fork of this\n"
+    "process, whatever argv and env say.  mechanisms and fault are those of\n"
+    "the plan that take_plan() gives it, of which a launch needs no more.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)zygote_doc},

@@ -93,13 +93,11 @@ start(ZygoteObject *self, PyObject *settle, PyObject *main)
 {
     const struct csb_plan *plan =
         (const void *)PyBytes_AS_STRING(self->plan_bytes);
-    size_t size = (size_t)PyBytes_GET_SIZE(self->plan_bytes);
     int result;
 
     Py_BEGIN_ALLOW_THREADS
-    result = plan->fault_step == CSB_STEP_HOST_FDS
-                 ? -plan->fault_errno
-                 : csb_zygote_open(self, (const void *)plan, size);
+    result = plan->fault_step == CSB_STEP_HOST_FDS ? -plan->fault_errno
+                                                   : csb_zygote_open(self);
     Py_END_ALLOW_THREADS
     if (result < 0) {
         csb_report_fill(CSB_STEP_HOST_FDS, -result, 0, NULL, &self->report);
@@ -135,7 +133,7 @@ csb_zygote_fork(PyObject *op, PyTypeObject *defining_class,
         return NULL;
     }
     if (self->plan_bytes == NULL || self->launched) {
-        PyErr_SetString(PyExc_RuntimeError, "fork() is for once");
+        PyErr_SetString(PyExc_RuntimeError, "fork() follows a plan, once");
         return NULL;
     }
     self->launched = self->forked = 1;

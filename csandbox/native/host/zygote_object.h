@@ -1,4 +1,5 @@
-/* What zygote.c and zygote_fork.c share: a Zygote from within. */
+/* What zygote.c, zygote_plan.c and zygote_fork.c share: a Zygote from within.
+ */
 #ifndef CSB_HOST_ZYGOTE_OBJECT_H
 #define CSB_HOST_ZYGOTE_OBJECT_H
 
@@ -34,14 +35,23 @@ typedef struct {
     int plan;
     char **argv;
     char **envp;
-    PyObject *plan_bytes;
+    PyObject *plan_bytes; /* NULL until there is one */
+    uint32_t mechanisms;  /* as the plan's, and the fault too */
+    uint32_t fault_step;
+    int fault_errno;
     struct csb_report report;
     struct csb_expected expected; /* of its cells */
 } ZygoteObject;
 
-/* Makes the descriptors of a start, the plan's among them; 0 or -errno.
- * Without the GIL. */
-int csb_zygote_open(ZygoteObject *self, const char *plan, size_t size);
+/* Makes the descriptors of a start, the plan's among them, which is empty if
+ * there is none yet; 0 or -errno.  Without the GIL. */
+int csb_zygote_open(ZygoteObject *self);
+
+/* The method take_plan(plan). */
+PyObject *csb_zygote_take_plan(PyObject *op, PyTypeObject *defining_class,
+                               PyObject *const *args, Py_ssize_t count,
+                               PyObject *names);
+extern const char csb_zygote_take_plan_doc[];
 
 /* Notes that it is ready. */
 void csb_zygote_born(ZygoteObject *self);
