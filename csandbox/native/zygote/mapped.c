@@ -16,10 +16,12 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/fdio.h"
@@ -196,9 +198,18 @@ keep_only(const struct csb_pages *pages, struct range range)
     advise(done, range.end, MADV_DONTNEED);
 }
 
-void
-csb_mapped_hand_down(const struct csb_zygote *zygote,
-                     const struct csb_pages *read)
+/* Nobody else may need a page while a guard is there: no thread, such as
+ * libraries have, and no handler of a signal. */
+static int
+is_alone(const struct csb_zygote *zygote)
+{
+    struct stat tasks; /* linked to by itself, its parent, and each thread */
+    return fstatat(zygote->proc, "self/task", &tasks, 0) == 0 &&
+           tasks.st_nlink == 3;
+}
+
+static void
+hand_down(const struct csb_zygote *zygote, const struct csb_pages *read)
 {
     struct csb_pagemap pagemap = csb_pagemap_open(zygote->proc);
     FILE *maps = pagemap.fd < 0 ? NULL : open_maps(zygote);
@@ -216,4 +227,19 @@ csb_mapped_hand_down(const struct csb_zygote *zygote,
     if (maps != NULL) {
         (void)fclose(maps); /* was only read */
     }
+}
+
+void
+csb_mapped_hand_down(const struct csb_zygote *zygote,
+                     const struct csb_pages *read)
+{
+    sigset_t all, before;
+
+    if (!is_alone(zygote)) {
+        return;
+    }
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_BLOCK, &all, &before);
+    hand_down(zygote, read);
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
 }

@@ -18,7 +18,8 @@ void csb_mapped_note(const struct csb_zygote *zygote,
 
 /* Has each fork to come begin with these pages, and with no others of the same
  * mappings.  Changes what faults there are, and nothing that is mapped: where
- * the kernel cannot do it, forks meet the faults. */
+ * the kernel cannot do it, or this process has other threads, forks meet the
+ * faults. */
 void csb_mapped_hand_down(const struct csb_zygote *zygote,
                           const struct csb_pages *read);
 
