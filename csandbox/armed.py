@@ -6,7 +6,8 @@ it.  So as many wait as were at work at once, but no more than there are
 cores; those that wait for long end by themselves, and are closed by a later
 run of any kind.
 
-When many kinds take turns, most cells would wait in vain: then only those
+None is asked for that could take a descriptor which a run needs.  When many
+kinds take turns, most cells would wait in vain: then only those
 kinds have some wait of which two runs came soon after each other.
 """
 
@@ -34,6 +35,7 @@ else:
 FRESH_SECONDS = 25.0
 MOST = 64  # of all kinds, of 1.5 MB each
 DESCRIPTORS = 12  # of each, in this process
+OTHERS = 256  # descriptors that it may have beside those of cells
 LEAST = 1  # for which there is always room
 KINDS = 8  # that may wait whether or not they come again
 SEEN = 256  # kinds that are remembered
@@ -69,7 +71,7 @@ class Armed:
 
         `alive`: how many cells there are, each of which may ask for one.
         """
-        if 2 * alive > _affordable():
+        if 2 * alive * DESCRIPTORS > _descriptors_to_spare():
             return False
         queue = self._waiting.get(key)
         if queue is not None:
@@ -151,14 +153,18 @@ class Armed:
 
 
 def most() -> int:
-    """Return how many may wait."""
-    return max(1, min(MOST, _affordable()))
+    """Return how many may wait: a quarter of the descriptors are for them."""
+    return max(1, min(MOST, _descriptors() // 4 // DESCRIPTORS))
 
 
-def _affordable() -> int:
-    """Return for how many cells a quarter of the descriptors suffices."""
-    descriptors = os.sysconf("SC_OPEN_MAX")
-    return sys.maxsize if descriptors < 0 else descriptors // 4 // DESCRIPTORS
+def _descriptors_to_spare() -> int:
+    """Return how many the cells of runs, and the next, may have together."""
+    return max(_descriptors() // 4, _descriptors() - OTHERS)
+
+
+def _descriptors() -> int:
+    most = os.sysconf("SC_OPEN_MAX")
+    return sys.maxsize if most < 0 else most
 
 
 def _drop(queue: Queue) -> None:

@@ -111,7 +111,16 @@ def test_the_descriptors_of_the_host_bound_them(soft, most):
     with mock.patch.object(armed.os, "sysconf", lambda _: soft):
         assert armed.most() == most
         # Each of those that are alive may ask for one.
-        assert armed.Armed().wants("a", soft // 48 + 1) == (soft < 0)
+        assert armed.Armed().wants("a", max(soft, 1)) == (soft < 0)
+
+
+@pytest.mark.parametrize(
+    ("soft", "alive"), [(64, 0), (256, 2), (1024, 32), (4096, 160)]
+)
+def test_runs_have_the_descriptors_of_the_host_first(soft, alive):
+    with mock.patch.object(armed.os, "sysconf", lambda _: soft):
+        assert armed.Armed().wants("a", alive)
+        assert not armed.Armed().wants("a", alive + 1)
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -381,7 +381,8 @@ def test_a_limit_on_the_size_of_files_is_named_where_it_is_too_low():
     steps, numbers, remedies = hosts.run("""
 import resource, csandbox, hosts
 found = []
-for limit, data in ((0, ""), (0, "x" * 100_000), (90_000, "x" * 100_000)):
+large = "x" * 100_000
+for limit, data in ((0, ""), (100, ""), (0, large), (90_000, large)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))
     try:
         csandbox.run("data", inputs={"data": data})
@@ -389,8 +390,8 @@ for limit, data in ((0, ""), (0, "x" * 100_000), (90_000, "x" * 100_000)):
         found.append([error.step, error.errno_name, error.remedy])
 hosts.show([*zip(*found)])
 """)
-    assert steps == ["host-descriptors"] * 3
-    assert numbers == ["EFBIG"] * 3
+    assert steps == ["host-descriptors"] * 4
+    assert numbers == ["EFBIG"] * 4
     assert all("RLIMIT_FSIZE" in each for each in remedies), remedies
 
 

@@ -648,6 +648,26 @@ csandbox.run("1")
         assert host.processes() == []
 
 
+def test_an_exit_function_may_give_a_zygotes_descriptor_to_others():
+    program = """
+import atexit, os, subprocess
+def later():
+    os.closerange(3, 256)
+    other = subprocess.Popen(["sleep", "30"], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    found = [os.pidfd_open(other.pid) for _ in range(60)]
+    print(other.pid, flush=True)
+atexit.register(later)
+import csandbox
+csandbox.run("1")
+"""
+    with hosts.Host(program) as host:
+        code, out, _ = host.end()
+        state, *_ = hosts.stat(int(out))
+        os.kill(int(out), signal.SIGKILL)
+    assert (code, state) == (0, "S")
+
+
 def test_interpreter_waits_for_runs_in_other_threads():
     program = """
 import hosts, threading, csandbox

@@ -410,6 +410,12 @@ csb_launch_end(int *pidfd)
         return;
     }
     csb_launch_kill(*pidfd);
+    csb_launch_reap(pidfd);
+}
+
+void
+csb_launch_reap(int *pidfd)
+{
     /* ECHILD: the host ignores SIGCHLD, or reaped it: gone all the same. */
     while (waitid(P_PIDFD, (id_t)*pidfd, NULL, WEXITED | __WALL) < 0 &&
            errno == EINTR) {

@@ -44,6 +44,9 @@ int csb_launch_namespaces(uint32_t mechanisms);
 /* Kills a process that was launched; it is still to be reaped. */
 void csb_launch_kill(int pidfd);
 
+/* Reaps one that was killed, and closes its pidfd.  It waits. */
+void csb_launch_reap(int *pidfd);
+
 /* Kills and reaps a process that was launched, and closes its pidfd; *pidfd
  * may be -1.  Without the GIL: it waits. */
 void csb_launch_end(int *pidfd);

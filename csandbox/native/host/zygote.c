@@ -1,6 +1,7 @@
 /* The type Zygote.  Descriptors belong to the object; its process is a child
- * of this one, killed and reaped by close().  A fork of the host inherits
- * copies of the descriptors but not the child: there, close() only closes. */
+ * of this one, killed and reaped by close(), or at exit, see late.h.  A fork
+ * of the host inherits copies of the descriptors but not the child: there,
+ * close() only closes. */
 #define _GNU_SOURCE
 #include "zygote.h"
 

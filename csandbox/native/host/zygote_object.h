@@ -36,7 +36,7 @@ typedef struct {
     char **argv;
     char **envp;
     PyObject *plan_bytes; /* NULL until there is one */
-    uint32_t mechanisms;  /* as the plan's, and the fault too */
+    uint32_t mechanisms;  /* its namespaces are as the plan's */
     uint32_t fault_step;
     int fault_errno;
     struct csb_report report;

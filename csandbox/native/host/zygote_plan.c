@@ -26,10 +26,14 @@ const char csb_zygote_take_plan_doc[] = PyDoc_STR(
 static int
 store_plan(int fd, PyObject *plan)
 {
-    size_t size = (size_t)PyBytes_GET_SIZE(plan);
-    ssize_t wrote = write(fd, PyBytes_AS_STRING(plan), size);
-    if (wrote < 0 || (size_t)wrote != size) {
-        return wrote < 0 ? -errno : -ENOSPC;
+    const char *data = PyBytes_AS_STRING(plan);
+    size_t size = (size_t)PyBytes_GET_SIZE(plan), done = 0;
+    while (done < size) {
+        ssize_t wrote = pwrite(fd, data + done, size - done, (off_t)done);
+        if (wrote <= 0) {
+            return wrote < 0 ? -errno : -ENOSPC;
+        }
+        done += (size_t)wrote;
     }
     return fcntl(fd, F_ADD_SEALS,
                  F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0

@@ -35,8 +35,8 @@ end_with(int parent)
     }
 }
 
-CSB_FOREIGN_STACK static int
-init_main(void *argument)
+CSB_FOREIGN_STACK int
+csb_init_main(void *argument)
 {
     /* The kernel's own set: 64 bits, of which SIGCHLD alone is waited for. */
     const unsigned long child = 1ul << (SIGCHLD - 1);
@@ -61,7 +61,7 @@ int
 csb_init_start(char *stack, int self, pid_t *ret_pid, int *ret_pidfd)
 {
     int pidfd = -1;
-    pid_t pid = clone(init_main, stack + CSB_INIT_STACK,
+    pid_t pid = clone(csb_init_main, stack + CSB_INIT_STACK,
                       CLONE_VM | CLONE_NEWPID | CLONE_PIDFD | SIGCHLD,
                       (void *)(intptr_t)self, &pidfd);
     if (pid < 0) {

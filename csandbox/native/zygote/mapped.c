@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,18 +128,6 @@ csb_mapped_note(const struct csb_zygote *zygote,
     /* The process ends soon. */
 }
 
-/* Where a guard may stand: not near the function that puts it there. */
-static uint64_t
-choose_place(struct range range, uint64_t page)
-{
-    uint64_t here = (uint64_t)&choose_place;
-    uint64_t last = range.end - page;
-    if (range.start > here + 2 * page || range.start + 3 * page < here) {
-        return range.start;
-    }
-    return last > here + 2 * page ? last : 0;
-}
-
 /* Dangerous: while the guard is there, nothing may need its page, be it code
  * of a library; so this calls no function.  (That it cannot be taken away
  * where it could be put is not known to happen; if so, who needs the page
@@ -151,6 +140,33 @@ make_inherited(uint64_t at, uint64_t page)
     return result < 0 ? result
                       : csb_raw(SYS_madvise, (long)at, (long)page,
                                 MADV_GUARD_REMOVE, 0, 0);
+}
+
+/* Whether code lies near that runs while a guard is there: that which puts it
+ * there, and the inits of runs, which are on the same memory, begin as clone()
+ * returns, and call nothing else. */
+static int
+is_needed(uint64_t at, uint64_t page)
+{
+    const uint64_t code[] = {(uint64_t)&make_inherited,
+                             (uint64_t)&csb_init_main, (uint64_t)&clone};
+    for (unsigned i = 0; i < sizeof code / sizeof *code; i++) {
+        if (at < code[i] + 2 * page && code[i] < at + 3 * page) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Where a guard may stand; 0: nowhere. */
+static uint64_t
+choose_place(struct range range, uint64_t page)
+{
+    uint64_t last = range.end - page;
+    if (!is_needed(range.start, page)) {
+        return range.start;
+    }
+    return is_needed(last, page) ? 0 : last;
 }
 
 /* The part of these pages that lies in a range; 0: there is none. */
@@ -199,7 +215,7 @@ keep_only(const struct csb_pages *pages, struct range range)
 }
 
 /* Nobody else may need a page while a guard is there: no thread, such as
- * libraries have, and no handler of a signal. */
+ * libraries have, and no handler of a signal.  Inits do not count here. */
 static int
 is_alone(const struct csb_zygote *zygote)
 {

@@ -7,7 +7,7 @@
 
 /* In an example of a cell, a fork that ends soon: from here on csb_mapped_note
  * can tell what it reads, and not only what lies near that.  Where the kernel
- * cannot do so, it tells both.  Holds a descriptor until the process ends. */
+ * cannot do so, it tells both.  Holds descriptors until the process ends. */
 void csb_mapped_watch(const struct csb_zygote *zygote);
 
 /* Adds the pages of mapped files that this process has, but not those that it

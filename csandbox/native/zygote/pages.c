@@ -9,7 +9,6 @@
 #define _GNU_SOURCE
 #include "pages.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <signal.h>

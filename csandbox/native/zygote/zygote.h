@@ -86,4 +86,7 @@ int csb_paths_open(const struct csb_plan *plan,
  * 0 or -errno. */
 int csb_init_start(char *stack, int self, pid_t *ret_pid, int *ret_pidfd);
 
+/* What it does, until it is killed; for its address. */
+int csb_init_main(void *argument);
+
 #endif
