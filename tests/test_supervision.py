@@ -631,23 +631,6 @@ def test_nothing_is_left_when_the_interpreter_has_ended(program):
         assert host.processes() == []
 
 
-def test_a_fork_out_of_an_exit_function_waits_for_no_zygote_of_its_parent():
-    program = """
-import atexit, os, sys, time
-def fork():
-    pid = os.fork()
-    if pid:  # the child ends as its parent does
-        status = os.waitpid(pid, 0)[1]
-        print(os.waitstatus_to_exitcode(status), flush=True)
-atexit.register(fork)
-import csandbox
-csandbox.run("1")
-"""
-    with hosts.Host(program) as host:
-        assert host.end() == (0, "0\n", "")
-        assert host.processes() == []
-
-
 def test_an_exit_function_may_give_a_zygotes_descriptor_to_others():
     program = """
 import atexit, os, subprocess
